@@ -1,0 +1,70 @@
+#pragma once
+
+// GGUF v2 and v3, little-endian (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md):
+//   "GGUF" | u32 version | u64 tensor_count | u64 kv_count
+//   kv_count x { string key | u32 value_type | value }
+//   tensor_count x { string name | u32 n_dims | u64 dims[n_dims], innermost first | u32 ggml_type | u64
+//   offset } padding to general.alignment (32) | tensor data, each at its offset from here, itself aligned
+// with string = u64 length | bytes, and array = u32 element_type | u64 count | elements.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "formats/file_tensor.h"
+
+namespace chorus {
+
+// An array of metadata keeps its element type: integers of every width are widened to int64 (u64 above
+// INT64_MAX is refused), bools are integers 0 and 1, f32 and f64 are doubles. Arrays of arrays are refused.
+using GgufArray = std::variant<std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
+using GgufValue = std::variant<int64_t, double, bool, std::string, GgufArray>;
+
+// A GGUF file whose header has been checked whole: every count, length and offset against the file's size
+// before anything is allocated, every tensor's data inside the file, aligned and apart from the others.
+class GgufFile {
+ public:
+  // Errors name the file and the field. Takes time and memory in proportion to the header, not to the data.
+  static GgufFile open(const std::string& path);
+
+  const std::string& path() const { return file_.path(); }
+  uint32_t version() const { return version_; }
+  const std::vector<FileTensor>& tensors() const { return tensors_; }
+  const FileTensor* find(std::string_view tensor_name) const;  // nullptr: none of that name
+  const MappedFile& file() const { return file_; }
+
+  // Metadata, in file order.
+  const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }
+  const GgufValue* find_value(std::string_view key) const;  // nullptr: no such key
+
+  // Typed reads. An absent key gives the fallback, or where there is none, Error naming file and key; a
+  // present one of another type, or outside [min, max], is always an Error.
+  int64_t integer(std::string_view key, int64_t min, int64_t max) const;
+  int64_t integer_or(std::string_view key, int64_t fallback, int64_t min, int64_t max) const;
+  double number(std::string_view key) const;  // finite; integers are accepted
+  double number_or(std::string_view key, double fallback) const;
+  bool boolean_or(std::string_view key, bool fallback) const;
+  const std::string& string(std::string_view key) const;
+  std::string string_or(std::string_view key, std::string fallback) const;
+  const std::vector<int64_t>& integers(std::string_view key) const;
+  const std::vector<double>& numbers(std::string_view key) const;
+  const std::vector<std::string>& strings(std::string_view key) const;
+
+ private:
+  explicit GgufFile(MappedFile file) : file_(std::move(file)) {}
+  MappedFile file_;
+  uint32_t version_ = 0;
+  std::vector<FileTensor> tensors_;
+  std::vector<std::pair<std::string, GgufValue>> metadata_;
+};
+
+// Writes a GGUF v3 file: to a temporary file beside `path`, synced, then renamed over it, so that a crash or
+// a full disk leaves the old file. Integers are written as UINT32 where they fit, else as INT64/UINT64;
+// doubles as FLOAT32.
+void write_gguf(const std::string& path, const std::vector<std::pair<std::string, GgufValue>>& metadata,
+                const std::vector<FileTensor>& tensors);
+
+}  // namespace chorus
