@@ -1,0 +1,89 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace chorus {
+
+class ThreadTeam;
+
+// One thread's place in a team that runs the same function together (SPMD). All members make the same
+// sequence of barrier() and for_chunks() calls. Not shared between threads.
+class TeamMember {
+ public:
+  int index() const { return index_; }
+  int count() const { return count_; }
+
+  // Returns when every member has arrived; what each wrote before is then visible to all. Spins, then yields.
+  void barrier();
+
+  struct Range {
+    int64_t begin, end;
+  };
+  // This member's fixed share of [0, n), in multiples of `grain` but for the last; empty for some if n is
+  // small.
+  Range share(int64_t n, int64_t grain = 1) const;
+
+  // Calls f(chunk) for chunks 0..chunks-1, each on whichever member is free first. At most kMaxLoops such
+  // loops may stand between two barriers. Does not wait for the others.
+  template <typename F>
+  void for_chunks(int64_t chunks, F&& f) {
+    std::atomic<int64_t>& next = loop_counter();
+    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < chunks;
+         i = next.fetch_add(1, std::memory_order_relaxed)) {
+      f(i);
+    }
+  }
+
+  static constexpr int kMaxLoops = 32;
+
+ private:
+  friend class ThreadTeam;
+  TeamMember(ThreadTeam* team, int index, int count) : team_(team), index_(index), count_(count) {}
+  std::atomic<int64_t>& loop_counter();
+
+  ThreadTeam* team_;
+  int index_, count_;
+  int loop_ = 0;  // loops since the last barrier
+};
+
+// Threads that run one function together again and again. Between runs they spin for a moment and then sleep.
+class ThreadTeam {
+ public:
+  // `threads` in 1..256 including the caller of run(); 0 means one per physical core.
+  explicit ThreadTeam(int threads = 0);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+
+  int size() const { return size_; }
+
+  // Runs f on every member, the calling thread being member 0, and returns when all are done. One run at a
+  // time; f must not throw.
+  void run(const std::function<void(TeamMember&)>& f);
+
+ private:
+  friend class TeamMember;
+  void work(int index);
+
+  const int size_;
+  std::vector<std::thread> threads_;
+  const std::function<void(TeamMember&)>* task_ = nullptr;
+  bool stopping_ = false;
+  // Each on its own cache line: they are written at different times by different threads.
+  alignas(64) std::atomic<uint32_t> generation_{0};  // counts runs; workers sleep on it
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<uint32_t> phase_{0};  // counts barriers
+  struct alignas(64) Counter {
+    std::atomic<int64_t> next{0};
+  };
+  Counter loops_[TeamMember::kMaxLoops];
+};
+
+// Physical cores this process may run on; at least 1.
+int physical_cores();
+
+}  // namespace chorus

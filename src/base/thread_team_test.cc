@@ -1,0 +1,62 @@
+#include "base/thread_team.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace chorus {
+namespace {
+
+TEST(ThreadTeam, BarrierOrdersPhases) {
+  for (const int threads : {1, 2, 4, 7}) {
+    ThreadTeam team(threads);
+    std::vector<int> values(static_cast<size_t>(threads), 0);
+    std::atomic<int> wrong{0};
+    for (int run = 0; run < 50; ++run) {
+      team.run([&](TeamMember& member) {
+        for (int phase = 1; phase <= 20; ++phase) {
+          values[static_cast<size_t>(member.index())] = phase;
+          member.barrier();
+          for (const int value : values) wrong += value != phase;
+          member.barrier();
+        }
+      });
+    }
+    EXPECT_EQ(wrong, 0);
+  }
+}
+
+TEST(ThreadTeam, SharesCoverTheRangeOnce) {
+  ThreadTeam team(3);
+  for (const int64_t n : {0, 1, 5, 16, 100}) {
+    for (const int64_t grain : {1, 16}) {
+      std::vector<std::atomic<int>> hits(static_cast<size_t>(n));
+      team.run([&](TeamMember& member) {
+        const auto [begin, end] = member.share(n, grain);
+        for (int64_t i = begin; i < end; ++i) ++hits[static_cast<size_t>(i)];
+        if (begin < n) {
+          EXPECT_EQ(begin % grain, 0);
+        }
+      });
+      for (const auto& hit : hits) EXPECT_EQ(hit, 1);
+    }
+  }
+}
+
+TEST(ThreadTeam, EveryChunkRunsOnce) {
+  ThreadTeam team(4);
+  std::vector<std::atomic<int>> hits(1000);
+  for (int run = 0; run < 20; ++run) {
+    team.run([&](TeamMember& member) {
+      for (int loop = 0; loop < 5; ++loop) {
+        member.for_chunks(1000, [&](int64_t i) { ++hits[static_cast<size_t>(i)]; });
+        member.for_chunks(10, [&](int64_t i) { ++hits[static_cast<size_t>(i)]; });
+        member.barrier();
+      }
+    });
+  }
+  for (size_t i = 0; i < hits.size(); ++i) EXPECT_EQ(hits[i], i < 10 ? 200 : 100);
+}
+
+}  // namespace
+}  // namespace chorus

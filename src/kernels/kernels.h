@@ -1,0 +1,222 @@
+#pragma once
+
+// The one backend interface: a table of plain functions over plain structs.
+//
+// Who calls: every member of a team calls the same op with the same arguments (SPMD); an op does this
+// member's share and returns without waiting. Results may be read by other members only after sync(); an op
+// that says so syncs inside. Arguments must not change until then. No op allocates, throws or keeps state
+// between calls.
+//
+// What holds on the CPU, for every op: a row's result is the same bits whatever other rows, segments or
+// sequences are in the call, and however many members share the work (batch invariance). Sums over cols,
+// ranks and positions are therefore taken in an order fixed by the shape alone.
+//
+// All activations are f32, row-major; a stride is in elements.
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/thread_team.h"
+#include "kernels/packed_matrix.h"
+
+namespace chorus {
+
+// Where an op runs: a member of the CPU team, or another backend's own handle.
+struct Stream {
+  TeamMember* member = nullptr;
+  void* device = nullptr;
+};
+
+// Rows quantized to int8 in groups of 32 columns: x ~ scale * q with scale = max|x| / 127 (0 for a zero
+// group). padded = cols rounded up to 64; the padding holds zeros.
+struct QuantizedRows {
+  int8_t* quants = nullptr;  // [rows, padded]
+  float* scales = nullptr;   // [rows, padded / 32]
+  int32_t* sums = nullptr;   // [rows, padded / 32]: sum of the group's quants
+};
+
+struct QuantizeArgs {
+  const float* x = nullptr;  // [rows, cols]
+  int rows = 0, cols = 0;
+  QuantizedRows out;
+};
+
+struct EmbedArgs {
+  const PackedMatrix* weight = nullptr;  // [vocab, cols], any layout
+  const int32_t* tokens = nullptr;       // [rows], each in [0, vocab)
+  float* y = nullptr;                    // [rows, cols] = scale * weight[token]
+  int rows = 0;
+  float scale = 1;
+};
+
+// y = x / rms(x) * weight, by row. x and y may be the same. `quantized` (may have null members: then not
+// written) gets y quantized; only for y_stride == cols.
+struct RmsNormArgs {
+  const float* x = nullptr;
+  float* y = nullptr;
+  const float* weight = nullptr;  // [cols]
+  int64_t x_stride = 0, y_stride = 0;
+  int rows = 0, cols = 0;
+  float eps = 0;
+  QuantizedRows quantized;
+};
+
+// y = x W^T (+ y if accumulate) (+ bias). Reads `quantized` where the weight is, else `x`. Member shares are
+// whole strips of y's columns, the same for linear and lora_expand_add of one width, so these two need no
+// sync between.
+struct LinearArgs {
+  const PackedMatrix* weight = nullptr;  // [n, k]
+  const float* x = nullptr;              // [rows, k]
+  QuantizedRows quantized;               // [rows, k]
+  float* y = nullptr;                    // [rows, n], y_stride >= n
+  int64_t y_stride = 0;
+  const float* bias = nullptr;  // [n] or null
+  int rows = 0;
+  bool accumulate = false;
+};
+
+// One adapter's pair for one linear, over a range of rows.
+struct LoraSlice {
+  PackedMatrix a;  // [rank, k], f32, f16 or bf16
+  PackedMatrix b;  // [n, rank], likewise
+  int row_begin = 0, row_end = 0;
+  float scale = 0;     // of adapter, mix and request together
+  float* u = nullptr;  // [row_end - row_begin, rank]: the shrunk rows
+};
+
+struct LoraArgs {
+  std::span<const LoraSlice> slices;  // where slices share rows, they are added in this order
+  const float* x = nullptr;           // [rows, k]
+  float* y = nullptr;                 // [rows, n]
+  int64_t y_stride = 0;
+};
+
+// cos and sin of position * inv_freq * 1, times attention_factor: table [rows, dim / 2, 2].
+struct RopeTableArgs {
+  const int32_t* positions = nullptr;  // [rows]
+  const float* inv_freq = nullptr;     // [dim / 2]
+  float attention_factor = 1;
+  float* table = nullptr;
+  int rows = 0, dim = 0;
+};
+
+// Rotates pairs (i, i + dim / 2) of each head in place (the "half-split" order of Hugging Face).
+struct RopeArgs {
+  float* x = nullptr;  // [rows, heads, dim], row stride x_stride
+  const float* table = nullptr;
+  int64_t x_stride = 0;
+  int rows = 0, heads = 0, dim = 0;
+};
+
+constexpr int kPagePositions = 16;
+
+enum class KvType : uint8_t { kF32, kF16 };
+
+// One layer's pages: [page][kv_head]{ K [dim][16 positions] | V [16 positions][dim] } of f32 or f16.
+struct KvLayer {
+  std::byte* data = nullptr;
+  KvType type = KvType::kF32;
+  int kv_heads = 0, dim = 0;
+};
+
+constexpr size_t kv_page_bytes(KvType type, int kv_heads, int dim) {
+  return size_t{2} * kPagePositions * static_cast<size_t>(kv_heads) * static_cast<size_t>(dim) *
+         (type == KvType::kF32 ? 4 : 2);
+}
+
+struct StoreKvArgs {
+  const float* k = nullptr;  // [rows, kv_heads, dim], row stride kv_stride
+  const float* v = nullptr;
+  int64_t kv_stride = 0;
+  const int64_t* slots = nullptr;  // [rows]: page * 16 + position in page
+  KvLayer kv;
+  int rows = 0;
+};
+
+// Rows of one sequence: consecutive positions, the last being context_length - 1.
+struct AttentionSequence {
+  int row_begin = 0, row_end = 0;
+  const int32_t* block_table = nullptr;  // page of positions 16 i .. 16 i + 15
+  int context_length = 0;                // positions stored, this step's included
+};
+
+// Causal attention of each row over its sequence's stored positions, at most the last `window` of them
+// including itself (0: all). Scores are q.k * scale, then soft_cap * tanh(score / soft_cap) if soft_cap > 0.
+// Contexts are cut into pieces of kAttentionPiece positions (counted from position 0), each reduced by itself
+// and merged in order, for every row alike. Pages hold garbage past the context: it is left out by selection,
+// never multiplied by 0. May sync inside.
+constexpr int kAttentionPiece = 256;
+
+struct AttentionArgs {
+  const float* q = nullptr;  // [rows, heads, dim], row stride q_stride
+  int64_t q_stride = 0;
+  float* y = nullptr;  // [rows, heads, dim], contiguous
+  KvLayer kv;
+  std::span<const AttentionSequence> sequences;
+  int heads = 0;
+  int window = 0;
+  float scale = 1, soft_cap = 0;
+  float* workspace = nullptr;  // attention_workspace() floats
+};
+
+// Floats that the pieces of a step need: for rows x heads x pieces of (max, sum, dim values).
+size_t attention_workspace(int max_rows, int heads, int dim, int max_context);
+
+enum class Activation : uint8_t { kSilu, kGeluTanh };
+
+// y = act(gate) * up; also quantized where the members are not null.
+struct GatedActArgs {
+  const float* gate = nullptr;  // [rows, cols]
+  const float* up = nullptr;    // [rows, cols]
+  int64_t x_stride = 0;         // of gate and of up
+  float* y = nullptr;           // [rows, cols], contiguous
+  Activation activation = Activation::kSilu;
+  int rows = 0, cols = 0;
+  QuantizedRows quantized;
+};
+
+struct AddArgs {
+  const float* x = nullptr;
+  float* y = nullptr;  // y += x
+  int64_t count = 0;
+};
+
+struct SoftCapArgs {
+  float* x = nullptr;  // x = cap * tanh(x / cap)
+  int64_t count = 0;
+  float cap = 0;
+};
+
+struct Kernels {
+  const char* name;
+  KvType default_kv;
+  void (*sync)(Stream&);
+  void (*quantize)(Stream&, const QuantizeArgs&);
+  void (*embed)(Stream&, const EmbedArgs&);
+  void (*rms_norm)(Stream&, const RmsNormArgs&);
+  void (*linear)(Stream&, const LinearArgs&);
+  void (*lora_shrink)(Stream&, const LoraArgs&);      // u = x A^T; sync before the expand
+  void (*lora_expand_add)(Stream&, const LoraArgs&);  // y += scale u B^T, after linear of the same y
+  void (*rope_table)(Stream&, const RopeTableArgs&);
+  void (*rope)(Stream&, const RopeArgs&);
+  void (*store_kv)(Stream&, const StoreKvArgs&);
+  void (*attention)(Stream&, const AttentionArgs&);
+  void (*gated_act)(Stream&, const GatedActArgs&);
+  void (*add)(Stream&, const AddArgs&);
+  void (*soft_cap)(Stream&, const SoftCapArgs&);
+};
+
+// The table of that name: "reference" (scalar f32, the oracle: quantized weights times f32 activations),
+// "portable", "avx2", "avx512", "avx512vnni". nullptr: not built in, or this machine cannot run it.
+const Kernels* find_kernels(std::string_view name);
+
+// All tables this machine can run, best first; "reference" is the last.
+std::vector<const Kernels*> available_kernels();
+
+// The one named by the environment variable CHORUS_KERNELS, else the best. Error: a name that cannot be had,
+// with those that can.
+const Kernels& choose_kernels();
+
+}  // namespace chorus

@@ -1,0 +1,62 @@
+#pragma once
+
+// The in-memory layouts of weights. A matrix W [rows, cols] (rows = outputs) is stored as strips of 16 rows,
+// the last one padded with zero rows; a strip is contiguous along cols, so a thread streams it. Lanes of a
+// vector are the strip's rows, so nothing is ever summed across lanes.
+//
+//   kF32, kF16, kBF16   strip = [cols][16] elements.
+//   kQ4                 strip = [ceil(cols / 64)] blocks of 64 columns, two groups of 32:
+//                         f16 scale[2][16] | (f16 min[2][16] if has_min) | nibbles[2 groups][4][16 rows][4]
+//                       a byte at [g][l][row][j] holds column 32 g + 4 l + j in its low nibble and column
+//                       32 g + 16 + 4 l + j in its high one. w = scale * (q - 8), or scale * q + min if
+//                       has_min.
+//   kQ8                 strip = blocks of 64 columns: f16 scale[2][16] | u8[2 groups][8][16 rows][4], a byte
+//   at
+//                       [g][l][row][j] being column 32 g + 4 l + j. w = scale * (q - 128).
+// Columns past `cols` in the last block have zero scale and min.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace chorus {
+
+constexpr int kStripRows = 16;
+constexpr int kBlockCols = 64;  // of the quantized layouts
+constexpr int kGroupCols = 32;  // share a scale
+
+enum class MatrixLayout : uint8_t { kF32, kF16, kBF16, kQ4, kQ8 };
+
+constexpr bool is_quantized(MatrixLayout layout) {
+  return layout == MatrixLayout::kQ4 || layout == MatrixLayout::kQ8;
+}
+
+// A view of packed weights; whoever packed them owns the bytes, aligned to 64.
+struct PackedMatrix {
+  const std::byte* data = nullptr;
+  int rows = 0, cols = 0;  // the true ones
+  MatrixLayout layout = MatrixLayout::kF32;
+  bool has_min = false;  // kQ4 only
+};
+
+constexpr int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Bytes of one block of 64 columns of a quantized strip.
+constexpr size_t block_bytes(MatrixLayout layout, bool has_min) {
+  const size_t scales = 2 * kStripRows * 2;
+  if (layout == MatrixLayout::kQ8) return scales + kStripRows * kBlockCols;
+  return scales * (has_min ? 2 : 1) + kStripRows * kBlockCols / 2;
+}
+
+constexpr size_t strip_bytes(MatrixLayout layout, bool has_min, int cols) {
+  if (is_quantized(layout)) {
+    return block_bytes(layout, has_min) * static_cast<size_t>(round_up(cols, kBlockCols) / kBlockCols);
+  }
+  return static_cast<size_t>(cols) * kStripRows * (layout == MatrixLayout::kF32 ? 4 : 2);
+}
+
+// Bytes of a whole matrix.
+constexpr size_t packed_bytes(MatrixLayout layout, bool has_min, int rows, int cols) {
+  return strip_bytes(layout, has_min, cols) * static_cast<size_t>(round_up(rows, kStripRows) / kStripRows);
+}
+
+}  // namespace chorus
