@@ -192,6 +192,7 @@ struct SoftCapArgs {
 struct Kernels {
   const char* name;
   KvType default_kv;
+  bool int8_activations;  // linear multiplies quantized weights with LinearArgs::quantized; else with x
   void (*sync)(Stream&);
   void (*quantize)(Stream&, const QuantizeArgs&);
   void (*embed)(Stream&, const EmbedArgs&);
