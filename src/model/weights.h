@@ -1,0 +1,50 @@
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/thread_team.h"
+#include "kernels/packed_matrix.h"
+#include "model/config.h"
+#include "model/target.h"
+
+namespace chorus {
+
+// A packed matrix and its memory.
+struct OwnedMatrix {
+  PackedMatrix view;  // data == nullptr: the model has no such matrix
+  Buffer<std::byte> bytes;
+};
+
+using NormWeight = Buffer<float>;  // empty: no such norm
+
+struct LayerWeights {
+  std::array<OwnedMatrix, kLayerTargets> linears;  // by Target
+  std::array<NormWeight, 3> qkv_bias;              // q, k, v: [out], empty where there is none
+  NormWeight attention_norm, ffn_norm;             // [hidden], before attention and MLP
+  NormWeight attention_post_norm, ffn_post_norm;   // [hidden]
+  NormWeight q_norm, k_norm;                       // [head_dim]
+};
+
+// A base model: its configuration and packed weights, immutable once loaded.
+struct Model {
+  ModelConfig config;
+  std::vector<LayerWeights> layers;
+  OwnedMatrix embedding;  // [vocab, hidden]
+  OwnedMatrix head;       // [vocab, hidden]; none if tied
+  NormWeight final_norm;  // [hidden]
+  std::string id;  // hex SHA-256 over configuration, tensor names, shapes, types and a sample of their bytes:
+                   // the base's part of every cache key
+  const PackedMatrix& head_matrix() const { return config.tied_head ? embedding.view : head.view; }
+  const PackedMatrix& linear(int layer, Target target) const;
+  size_t bytes() const;  // of all weights in memory
+};
+
+// Loads a GGUF file or a Hugging Face directory (config.json, *.safetensors), packing on the team's threads.
+// The file's pages are given back tensor by tensor, so that the peak is the packed size plus one tensor.
+// Errors name file and tensor: a missing tensor, an unused one, a wrong shape.
+Model load_model(const std::string& path, ThreadTeam& team);
+
+}  // namespace chorus
