@@ -24,7 +24,7 @@ struct LayerConfig {
 // A decoder-only transformer as data. Every supported architecture is a filling of this struct; no code asks
 // for an architecture's name after loading.
 struct ModelConfig {
-  std::string architecture;  // as the file names it
+  std::string architecture;  // by its GGUF name: "llama", "qwen3", "gemma3"
   std::string name;          // for people
   int hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0;
   int context_length = 0;
@@ -33,9 +33,8 @@ struct ModelConfig {
   bool qk_norm = false;        // RMS norm of each q and k head before rope
   bool post_norms = false;     // RMS norm of what attention and MLP give, before it is added (Gemma)
   bool norm_plus_one = false;  // the file's norm weights are stored less 1 (Gemma in Hugging Face form)
-  bool qkv_bias = false;
-  bool tied_head = false;    // the head is the embedding matrix
-  bool permuted_qk = false;  // the file's q and k rows are in GGUF-Llama's interleaved rope order
+  bool tied_head = false;      // the head is the embedding matrix
+  bool permuted_qk = false;    // the file's q and k rows are in GGUF-Llama's interleaved rope order
   float embedding_scale = 1;
   float attention_scale = 0;
   float attention_soft_cap = 0, final_soft_cap = 0;  // 0: none

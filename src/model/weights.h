@@ -22,7 +22,6 @@ using NormWeight = Buffer<float>;  // empty: no such norm
 
 struct LayerWeights {
   std::array<OwnedMatrix, kLayerTargets> linears;  // by Target
-  std::array<NormWeight, 3> qkv_bias;              // q, k, v: [out], empty where there is none
   NormWeight attention_norm, ffn_norm;             // [hidden], before attention and MLP
   NormWeight attention_post_norm, ffn_post_norm;   // [hidden]
   NormWeight q_norm, k_norm;                       // [head_dim]
