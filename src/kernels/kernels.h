@@ -183,6 +183,13 @@ struct AddArgs {
   int64_t count = 0;
 };
 
+struct GatherArgs {
+  const float* x = nullptr;            // [any, cols]
+  const int32_t* row_index = nullptr;  // [rows]
+  float* y = nullptr;                  // [rows, cols] = x[row_index]
+  int rows = 0, cols = 0;
+};
+
 struct SoftCapArgs {
   float* x = nullptr;  // x = cap * tanh(x / cap)
   int64_t count = 0;
@@ -206,6 +213,7 @@ struct Kernels {
   void (*attention)(Stream&, const AttentionArgs&);
   void (*gated_act)(Stream&, const GatedActArgs&);
   void (*add)(Stream&, const AddArgs&);
+  void (*gather_rows)(Stream&, const GatherArgs&);
   void (*soft_cap)(Stream&, const SoftCapArgs&);
 };
 
