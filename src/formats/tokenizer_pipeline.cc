@@ -118,7 +118,9 @@ void add_pre_tokenizer(const json::value& value, const std::string& where, PreTo
     steps.emplace_back(MetaspaceStep{read_replacement(object, where), read_prepend_scheme(object, where),
                                      bool_member(object, "split", true, where)});
   } else if (type == "Whitespace") {
-    steps.emplace_back(SplitStep{Regex(R"re(\w+|[^\w\s]+)re", where), SplitBehavior::kRemoved, true});
+    // Rust's \w, which has the joiners too.
+    steps.emplace_back(SplitStep{Regex(R"re([\w\x{200C}\x{200D}]+|[^\w\s\x{200C}\x{200D}]+)re", where),
+                                 SplitBehavior::kRemoved, true});
   } else if (type == "WhitespaceSplit") {
     steps.emplace_back(SplitStep{Regex(R"re(\s)re", where), SplitBehavior::kRemoved, false});
   } else {
