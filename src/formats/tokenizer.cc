@@ -32,16 +32,17 @@ void TokenizerData::add_token(int32_t id, std::string text, std::string_view whe
   token.text = std::move(text);
 }
 
-void TokenizerData::add_added(const AddedToken& token, std::string_view where) {
+std::string TokenizerData::add_added(const AddedToken& token, std::string_view where) {
   Token& entry = tokens[static_cast<size_t>(token.id)];
   entry.special = token.special;
   entry.stops = std::find(kStopTokens.begin(), kStopTokens.end(), token.content) != kStopTokens.end();
-  const std::string pattern = token.normalized ? normalize(normalizer, token.content) : token.content;
-  if (pattern.empty()) return;
+  std::string pattern = token.normalized ? normalize(normalizer, token.content) : token.content;
+  if (pattern.empty()) return pattern;
   if (pattern.size() > AddedTokenMatcher::kMaxBytes) {
     fail("{}: an added token of {} bytes; at most {}", where, pattern.size(), AddedTokenMatcher::kMaxBytes);
   }
   (token.normalized ? normalized_added : raw_added).add(pattern, token);
+  return pattern;
 }
 
 void TokenizerData::finish() {
@@ -53,7 +54,7 @@ void TokenizerData::finish() {
 
 // Encodes raw text without raw added tokens.
 void TokenizerData::encode_text(std::string text, bool at_start, bool special, Bpe::Scratch& scratch,
-                                  std::vector<int32_t>& out) const {
+                                std::vector<int32_t>& out) const {
   Pieces pieces;
   const auto encode_pieces = [&] {
     check_size(pieces.text.size());  // a normalizer may have made it longer

@@ -49,8 +49,9 @@ struct TokenizerData {
 
   // Puts a token into `tokens` and `ids`. `where` names its place. Error: an id or a text already taken.
   void add_token(int32_t id, std::string text, std::string_view where);
-  // Makes a token that `tokens` holds an added one.
-  void add_added(const AddedToken& token, std::string_view where);
+  // Makes a token that `tokens` holds an added one. Returns what is looked for: its content, normalized where
+  // the token says so.
+  std::string add_added(const AddedToken& token, std::string_view where);
   // What follows from the rest: stop_ids.
   void finish();
 

@@ -230,10 +230,11 @@ void read_model(const Loader& load, bool byte_level, const Decoder& decoder) {
     const auto known = impl.ids.find(token.content);
     if (known == impl.ids.end() || known->second != token.id)
       impl.add_token(token.id, token.content, added_place);
-    impl.add_added(token, added_place);
-    // A byte-level decoder would take "\u00E9" in an added token for the byte E9; the text is the text.
+    const std::string pattern = impl.add_added(token, added_place);
+    // `tokenizers` decodes a normalized token to its normalized text. A byte-level decoder would take
+    // "\u00E9" in an added token for the byte E9; the text is the text.
     Token& entry = impl.tokens[static_cast<size_t>(token.id)];
-    entry.bytes = decoder.byte_level ? token.content : decoder.bytes(token.content);
+    entry.bytes = decoder.byte_level ? pattern : decoder.bytes(pattern);
     if (token.special) vocab.erase(token.content);
   }
   impl.bpe.emplace(settings, vocab, merges);
