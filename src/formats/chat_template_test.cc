@@ -122,15 +122,19 @@ std::vector<Hostile> hostile_templates() {
        "{% macro m() %}{% call m() %}{% endcall %}{{ caller }}{% endmacro %}{% call m() %}{% endcall %}",
        "levels deep"},
       {"150 parentheses", "{{ " + repeated("(", 150) + "1" + repeated(")", 150) + " }}", "nested too deeply"},
-      {"10,000 parentheses", "{{ " + repeated("(", 10'000), "nested too deeply"},
-      {"10,000 brackets", "{{ " + repeated("[", 10'000), "nested too deeply"},
-      {"10,000 braces", "{{ " + repeated("{1:", 10'000), "nested too deeply"},
+      {"10,000 parentheses", "{{ " + repeated("(", 10'000) + "1" + repeated(")", 10'000) + " }}",
+       "nested too deeply"},
+      {"10,000 brackets", "{{ " + repeated("[", 10'000) + repeated("]", 10'000) + " }}", "nested too deeply"},
+      {"10,000 braces", "{{ " + repeated("{1:", 10'000) + "1" + repeated("}", 10'000) + " }}",
+       "nested too deeply"},
       {"10,000 nots", "{{ " + repeated("not ", 10'000) + "1 }}", "nested too deeply"},
       {"10,000 minuses", "{{ " + repeated("-", 10'000) + "1 }}", "nested too deeply"},
       {"10,000 ifs in a row", "{{ 1" + repeated(" if 1", 10'000) + " }}", "nested too deeply"},
       {"10,000 elses in a row", "{{ 1" + repeated(" if 0 else 1", 10'000) + " }}", "nested too deeply"},
-      {"10,000 nested tests", "{{ 1" + repeated(" is in x(1", 10'000) + " }}", "nested too deeply"},
-      {"10,000 targets", "{% for " + repeated("(", 10'000) + "a", "nested too deeply"},
+      {"10,000 nested tests", "{{ 1" + repeated(" is in x(1", 10'000) + repeated(")", 10'000) + " }}",
+       "nested too deeply"},
+      {"10,000 targets", "{% for " + repeated("(", 10'000) + "a" + repeated(")", 10'000) + " in b %}",
+       "nested too deeply"},
       {"10,000 nested ifs", repeated("{% if 1 %}", 10'000), "nested too deeply"},
       {"nested fors", repeated("{% for a in 'ab' %}", 70) + repeated("{% endfor %}", 70),
        "nested too deeply"},
@@ -174,7 +178,7 @@ std::vector<Hostile> hostile_templates() {
        "{% endfor %}{{ n.l.changed(n.l) }}",
        "ended"},
       {"map of map", "{{ [[[1]]] | map(" + repeated("'map',", 300) + "'abs') }}", ""},
-      {"many filters", "{{ 'a' * 100000 " + repeated("| upper | lower", 5'000) + " }}", "fuel"},
+      {"many filters", "{{ ('a' * 100000) " + repeated("| upper | lower", 5'000) + " }}", "fuel"},
       {"a huge integer", "{{ 10 ** 10000000 }}", "64 bits"},
       {"a huge precision", "{{ '%.99999f' % 1.0 }}", "wider"},
       {"a name too far", "{{ ''.__class__.__mro__[1].__subclasses__() }}", "no '__class__'"},
@@ -234,7 +238,8 @@ TEST(ChatTemplate, DepthFitsASmallStack) {
   run_on_small_stack([](void*) -> void* {
     EXPECT_EQ(error_of("{{ " + repeated("(", 60) + "1" + repeated(")", 60) + " }}"), "rendered: 1");
     EXPECT_EQ(error_of("{{ " + repeated("[", 60) + repeated("]", 60) + " == x }}"), "rendered: False");
-    EXPECT_NE(error_of("{{ " + repeated("(", 150)).find("too deeply"), std::string::npos);
+    EXPECT_NE(error_of("{{ " + repeated("(", 150) + "1" + repeated(")", 150) + " }}").find("too deeply"),
+              std::string::npos);
     for (const Hostile& hostile : hostile_templates())
       EXPECT_TRUE(error_of(hostile.source).starts_with("chat template: ")) << hostile.what;
     const std::string nest = repeated("[", 40) + "x()" + repeated("]", 40);

@@ -87,9 +87,8 @@ d.zzz is defined
 d['zzz'] is undefined
 d.a.x[0]
 d['a']['x'][1]
-d.items
 d['items']
-d.items()
+d.items() | list
 d.keys() | list
 d.values() | list
 d.get('b')
@@ -236,7 +235,7 @@ l | reverse | list
 {'b': 1, 'A': 2, 'c': 0} | dictsort(reverse=true)
 {'b': 1} | items | list
 zzz | items | list
-5 | items
+5 | items | list
 l | min ~ l | max ~ words | min
 users | max(attribute='age')
 [] | max
@@ -320,7 +319,6 @@ strftime_now('%Y-%m-%d %H:%M:%S %B %A %j %p %-d')
 s.nope()
 n.nope
 n()
-'a'.upper
 1 +
 (1
 1)
@@ -484,7 +482,6 @@ STATEMENTS = [
     "{%- for u in users %}\n    {{- u.name }}\n{%- endfor %}\n",
     "{% set x = 1 %}{% set f %}{% set x = 2 %}{{ x }}{% endset %}{{ x }}{{ f }}",
     "{% for x in l %}{% set y = x %}{% endfor %}{{ y is defined }}",
-    "{% for x, in [[1], [2]] %}{{ x }}{% endfor %}",
     "{% if (n > 3) and (t or zzz.x) %}ok{% endif %}",
     "{{ users[0].name }}{{ users[0]['name'][0] }}{{ users[0].name.lower() }}",
     "{% macro o() %}{{ caller('x') if caller else 'none' }}{% endmacro %}{{ o() }}",
