@@ -250,6 +250,10 @@ l | sum ~ users | sum(attribute='age') ~ [0.5] | sum(start=1)
 users | map(attribute='on', default='?') | list
 users | map(attribute='zzz') | list
 l | map('zzz') | list
+none | map('upper') | list
+none_value | selectattr('a') | list
+[] | select('zzz') | list
+5 | select | list
 [0, 1, '', 'a', none] | select | list
 [1, 2, 3] | select('odd') | list
 [1, 2, 3] | reject('gt', 1) | list
