@@ -237,6 +237,19 @@ TEST(Scheduler, TheLatestArrivalPreemptsItself) {
   EXPECT_EQ(s.ended, "ab");
 }
 
+// b lost its pages; c fits into what is free and its group's turn is due, but b comes first.
+TEST(Scheduler, ThePreemptedComeBeforeAnyTurn) {
+  Scene s({64, 2, 32, 4, 8, 4096}, 5);
+  s.add('a', {16, 30, "x", 0});
+  s.add('b', {31, 40, "y", 0});
+  s.add('c', {5, 1, "z", 0});
+  for (int i = 0; i < 30 && s.scheduler.preemptions() == 0; ++i) s.step();
+  EXPECT_EQ(s.blocks.available(), 2);
+  EXPECT_EQ(s.step(), "a:1");
+  s.drain();
+  EXPECT_EQ(s.ended, "acb");
+}
+
 TEST(Scheduler, NobodyOvertakesWhoWaitsForPages) {
   Scene s({64, 8, 32, 4, 8, 4096}, 6);
   s.add('a', {30, 4, "", 0});
