@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace chorus {
 
 // An array of metadata keeps its element type: integers of every width are widened to int64 (u64 above
 // INT64_MAX is refused), bools are integers 0 and 1, f32 and f64 are doubles. Arrays of arrays are refused.
+// Strings are UTF-8 without NUL, except in arrays, whose strings (tokens) may hold any bytes.
 using GgufArray = std::variant<std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
 using GgufValue = std::variant<int64_t, double, bool, std::string, GgufArray>;
 
@@ -27,7 +29,9 @@ using GgufValue = std::variant<int64_t, double, bool, std::string, GgufArray>;
 // before anything is allocated, every tensor's data inside the file, aligned and apart from the others.
 class GgufFile {
  public:
-  // Errors name the file and the field. Takes time and memory in proportion to the header, not to the data.
+  // Errors name the file and the field. Takes time and memory in proportion to the header, not to the data:
+  // at most 4 times its bytes (arrays of empty strings) and 32 MiB. At most 65,536 keys, 100,000 tensors, and
+  // 16,777,216 elements in all arrays, of which 1,048,576 of 8 or 16 bits.
   static GgufFile open(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
@@ -58,12 +62,14 @@ class GgufFile {
   MappedFile file_;
   uint32_t version_ = 0;
   std::vector<FileTensor> tensors_;
+  std::vector<uint32_t> by_name_;
   std::vector<std::pair<std::string, GgufValue>> metadata_;
 };
 
 // Writes a GGUF v3 file: to a temporary file beside `path`, synced, then renamed over it, so that a crash or
-// a full disk leaves the old file. Integers are written as UINT32 where they fit, else as INT64/UINT64;
-// doubles as FLOAT32.
+// a full disk leaves the old file. Integers are written as the first of UINT32, INT32 and INT64 that holds
+// them (all of an array), doubles as FLOAT32. Tensors follow each other at general.alignment, 32 if not set.
+// Errors name the file and the field: what open() would refuse, and what the system says.
 void write_gguf(const std::string& path, const std::vector<std::pair<std::string, GgufValue>>& metadata,
                 const std::vector<FileTensor>& tensors);
 

@@ -63,9 +63,9 @@ struct RmsNormArgs {
   QuantizedRows quantized;
 };
 
-// y = x W^T (+ y if accumulate) (+ bias). Reads `quantized` where the weight is, else `x`. Member shares are
-// whole strips of y's columns, the same for linear and lora_expand_add of one width, so these two need no
-// sync between.
+// y = x W^T (+ y if accumulate) (+ bias). Reads `quantized` where the weight is, else `x`. Who computes which
+// part of y is the op's own affair (many rows go to whichever member is free), so sync before anything reads
+// or adds to y: the one sync that lora_shrink needs before lora_expand_add serves both.
 struct LinearArgs {
   const PackedMatrix* weight = nullptr;  // [n, k]
   const float* x = nullptr;              // [rows, k]
@@ -115,10 +115,11 @@ constexpr int kPagePositions = 16;
 enum class KvType : uint8_t { kF32, kF16 };
 
 // One layer's pages: [page][kv_head]{ K [dim][16 positions] | V [16 positions][dim] } of f32 or f16.
+// Aligned to 64.
 struct KvLayer {
   std::byte* data = nullptr;
   KvType type = KvType::kF32;
-  int kv_heads = 0, dim = 0;
+  int kv_heads = 0, dim = 0;  // dim is a multiple of 16, at most 512
 };
 
 constexpr size_t kv_page_bytes(KvType type, int kv_heads, int dim) {
@@ -161,7 +162,7 @@ struct AttentionArgs {
   float* workspace = nullptr;  // attention_workspace() floats
 };
 
-// Floats that the pieces of a step need: for rows x heads x pieces of (max, sum, dim values).
+// Floats that the pieces of a step need at most; a step of many rows is not cut, so this stops growing.
 size_t attention_workspace(int max_rows, int heads, int dim, int max_context);
 
 enum class Activation : uint8_t { kSilu, kGeluTanh };
@@ -183,6 +184,13 @@ struct AddArgs {
   int64_t count = 0;
 };
 
+struct GatherArgs {
+  const float* x = nullptr;            // [any, cols]
+  const int32_t* row_index = nullptr;  // [rows]
+  float* y = nullptr;                  // [rows, cols] = x[row_index]
+  int rows = 0, cols = 0;
+};
+
 struct SoftCapArgs {
   float* x = nullptr;  // x = cap * tanh(x / cap)
   int64_t count = 0;
@@ -198,14 +206,16 @@ struct Kernels {
   void (*embed)(Stream&, const EmbedArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);
   void (*linear)(Stream&, const LinearArgs&);
-  void (*lora_shrink)(Stream&, const LoraArgs&);      // u = x A^T; sync before the expand
-  void (*lora_expand_add)(Stream&, const LoraArgs&);  // y += scale u B^T, after linear of the same y
+  void (*lora_shrink)(Stream&, const LoraArgs&);  // u = x A^T
+  void (*lora_expand_add)(Stream&,
+                          const LoraArgs&);  // y += scale u B^T, after linear, lora_shrink and a sync
   void (*rope_table)(Stream&, const RopeTableArgs&);
   void (*rope)(Stream&, const RopeArgs&);
   void (*store_kv)(Stream&, const StoreKvArgs&);
   void (*attention)(Stream&, const AttentionArgs&);
   void (*gated_act)(Stream&, const GatedActArgs&);
   void (*add)(Stream&, const AddArgs&);
+  void (*gather_rows)(Stream&, const GatherArgs&);
   void (*soft_cap)(Stream&, const SoftCapArgs&);
 };
 

@@ -24,7 +24,7 @@ struct LoraSegment {
 //   slots        rows       where its K and V go: page * 16 + position % 16
 //   sequences    sequences  rows, pages and context length; they cover all rows in order
 //   segments     any        see above
-//   logit_rows   outputs    the row whose next-token logits are wanted
+//   logit_rows   outputs    the row whose next-token logits are wanted, ascending
 struct Batch {
   std::span<const int32_t> tokens, positions;
   std::span<const int64_t> slots;

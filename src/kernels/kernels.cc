@@ -1,0 +1,58 @@
+#include "kernels/kernels.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/cpu/cpu_id.h"
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/reference.h"
+
+namespace chorus {
+namespace {
+
+struct Entry {
+  const Kernels* kernels;
+  bool (*can_run)();
+};
+
+bool always() { return true; }
+
+// Best first.
+constexpr Entry kEntries[] = {{&kAvx512VnniKernels, has_avx512_vnni},
+                              {&kAvx512Kernels, has_avx512},
+                              {&kAvx2Kernels, has_avx2},
+                              {&kPortableKernels, always},
+                              {&kReferenceKernels, always}};
+
+}  // namespace
+
+const Kernels* find_kernels(std::string_view name) {
+  for (const Entry& entry : kEntries) {
+    if (name == entry.kernels->name && entry.can_run()) return entry.kernels;
+  }
+  return nullptr;
+}
+
+std::vector<const Kernels*> available_kernels() {
+  std::vector<const Kernels*> tables;
+  for (const Entry& entry : kEntries) {
+    if (entry.can_run()) tables.push_back(entry.kernels);
+  }
+  return tables;
+}
+
+const Kernels& choose_kernels() {
+  const char* name = std::getenv("CHORUS_KERNELS");
+  if (name == nullptr || *name == '\0') return *available_kernels().front();
+  if (const Kernels* table = find_kernels(name)) return *table;
+  std::string names;
+  for (const Kernels* table : available_kernels()) {
+    names += names.empty() ? "" : ", ";
+    names += table->name;
+  }
+  fail("CHORUS_KERNELS is {}, which this machine cannot run or does not know; it can be {}", printable(name),
+       names);
+}
+
+}  // namespace chorus

@@ -1,0 +1,65 @@
+#pragma once
+
+// Adapter files, read and checked as far as that goes without a base model.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/file_tensor.h"
+#include "formats/gguf.h"
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "model/target.h"
+
+namespace chorus {
+
+// A and B of one linear; `layer` is 0 for the head.
+struct FilePair {
+  int layer = 0;
+  Target target = Target::kQ;
+  const FileTensor* a = nullptr;  // [rank, in]
+  const FileTensor* b = nullptr;  // [out, rank]
+  float scale = 0;
+};
+
+struct AdapterFile {
+  std::string path;          // of the tensors, for errors
+  std::string format;        // "PEFT" or "GGUF"
+  std::string architecture;  // GGUF only
+  double alpha = 0;
+  bool rslora = false;
+  bool permuted_qk = false;     // rows of q's and k's B are in GGUF-Llama's order
+  std::vector<FilePair> pairs;  // by layer and target, the head last
+  // Whether the adapter's configuration says that it adapts a linear; empty: it does not say.
+  std::function<bool(int layer, Target target)> expects;
+  std::unique_ptr<GgufFile> gguf;  // keep the tensors' bytes
+  std::unique_ptr<SafetensorsFile> safetensors;
+};
+
+AdapterFile read_peft_adapter(const std::string& directory);
+AdapterFile read_gguf_adapter(const std::string& path);
+AdapterFile read_adapter_file(const std::string& path);  // a directory is PEFT, a file GGUF
+
+// Gathers A and B tensors by linear.
+class PairCollector {
+ public:
+  explicit PairCollector(std::string path) : path_(std::move(path)) {}
+  void add(int layer, Target target, bool is_a, const FileTensor& tensor);
+  // All pairs. Error: an A without its B or the other way round, not matrices, ranks that differ, no pair at
+  // all.
+  std::vector<FilePair> finish() const;
+
+ private:
+  std::string path_;
+  std::map<std::pair<int, Target>, FilePair> layers_;
+  FilePair head_{0, Target::kHead, nullptr, nullptr, 0};
+};
+
+constexpr int kMaxLayers = 1024;
+constexpr int kMaxRank = 1024;
+
+}  // namespace chorus

@@ -1,0 +1,140 @@
+#include "model/adapter_io.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "formats/quant_blocks.h"
+#include "model/adapter_file.h"
+#include "model/repack.h"
+
+namespace chorus {
+namespace {
+
+MatrixLayout layout_of(DType type) { return packed_form(type).layout; }
+
+size_t bytes_in_memory(const FileTensor& tensor) {
+  const size_t bytes = packed_bytes(layout_of(tensor.type), false, static_cast<int>(tensor.shape[0]),
+                                    static_cast<int>(tensor.shape[1]));
+  return (bytes + 63) / 64 * 64;
+}
+
+void require_finite(const FileTensor& tensor, const std::string& path) {
+  std::vector<float> values(tensor.data.size() / dtype_info(tensor.type).block_bytes);
+  dequantize(tensor.type, tensor.data, values);
+  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+    fail("{}: tensor {} holds a value that is not finite", path, printable(tensor.name, 200));
+  }
+}
+
+// The adapter must fit the base: its layers and the shapes of its linears.
+void check_fit(const AdapterFile& file, const ModelConfig& config) {
+  if (!file.architecture.empty() && file.architecture != config.architecture) {
+    fail("{}: the adapter is for a {} base; this one is {}", file.path, printable(file.architecture),
+         config.architecture);
+  }
+  for (const FilePair& pair : file.pairs) {
+    if (pair.layer >= static_cast<int>(config.layers.size())) {
+      fail("{}: tensor {} is of layer {}; the base has {} layers", file.path, printable(pair.a->name, 200),
+           pair.layer, config.layers.size());
+    }
+    const LinearShape shape = target_shape(config, pair.target);
+    if (pair.a->shape[1] != static_cast<uint64_t>(shape.in)) {
+      fail("{}: tensor {} has {} columns; this linear of the base has {} inputs", file.path,
+           printable(pair.a->name, 200), pair.a->shape[1], shape.in);
+    }
+    if (pair.b->shape[0] != static_cast<uint64_t>(shape.out)) {
+      fail("{}: tensor {} has {} rows; this linear of the base has {} outputs", file.path,
+           printable(pair.b->name, 200), pair.b->shape[0], shape.out);
+    }
+  }
+}
+
+// What the configuration adapts and what the file holds must be the same linears.
+void check_complete(const AdapterFile& file, const ModelConfig& config) {
+  if (!file.expects) return;
+  std::set<std::pair<int, Target>> present;
+  for (const FilePair& pair : file.pairs) present.emplace(pair.layer, pair.target);
+  const auto check = [&](int layer, Target target) {
+    const bool expected = file.expects(layer, target), found = present.contains({layer, target});
+    if (expected == found) return;
+    fail("{}: layer {} {}: adapter_config.json {}, but the file has {} tensors for it", file.path, layer,
+         target_info(target).hf_name, expected ? "adapts it" : "does not adapt it", found ? "" : "no");
+  };
+  for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
+    for (int t = 0; t < kLayerTargets; ++t) check(layer, static_cast<Target>(t));
+  }
+  check(0, Target::kHead);
+}
+
+}  // namespace
+
+class AdapterBuilder {
+ public:
+  static AdapterHandle build(const AdapterFile& file, const ModelConfig& config) {
+    auto adapter = std::make_shared<Adapter>();
+    adapter->pairs_.resize(config.layers.size() * kLayerTargets + 1);
+    adapter->pair_count_ = static_cast<int>(file.pairs.size());
+    size_t bytes = 64;  // kernels read whole vectors, past the last value of a narrow strip
+    for (const FilePair& pair : file.pairs) bytes += bytes_in_memory(*pair.a) + bytes_in_memory(*pair.b);
+    adapter->buffer_ = Buffer<std::byte>(bytes);
+    std::memset(adapter->buffer_.data(), 0, bytes);  // the gaps are hashed too
+    std::byte* out = adapter->buffer_.data();
+    Sha256 hash;
+    for (const FilePair& pair : file.pairs) {
+      const bool permuted = file.permuted_qk && (pair.target == Target::kQ || pair.target == Target::kK);
+      LoraPair& view = adapter->pairs_[adapter->pair_index(pair.layer, pair.target)];
+      view.scale = pair.scale;
+      view.a = pack_dense(*pair.a, {}, out);
+      out += bytes_in_memory(*pair.a);
+      view.b = pack_dense(*pair.b, {permuted ? config.head_dim : 0}, out);
+      out += bytes_in_memory(*pair.b);
+      adapter->max_rank_ = std::max(adapter->max_rank_, view.rank());
+      hash.add(fmt::format("{} {} {} {:.9g} {} {}\n", pair.layer, static_cast<int>(pair.target), view.rank(),
+                           pair.scale, static_cast<int>(pair.a->type), static_cast<int>(pair.b->type)));
+    }
+    hash.add(std::span<const std::byte>(adapter->buffer_.data(),
+                                        static_cast<size_t>(out - adapter->buffer_.data())));
+    adapter->id_ = to_hex(hash.finish());
+    return adapter;
+  }
+};
+
+AdapterSummary summarize_adapter(const std::string& path) {
+  const AdapterFile file = read_adapter_file(path);
+  AdapterSummary summary;
+  summary.format = file.format;
+  summary.alpha = file.alpha;
+  summary.rslora = file.rslora;
+  summary.min_rank = kMaxRank;
+  std::set<Target> targets;
+  std::set<int> layers;
+  for (const FilePair& pair : file.pairs) {
+    const int rank = static_cast<int>(pair.a->shape[0]);
+    summary.min_rank = std::min(summary.min_rank, rank);
+    summary.max_rank = std::max(summary.max_rank, rank);
+    summary.tensors += 2;
+    summary.bytes += pair.a->data.size() + pair.b->data.size();
+    targets.insert(pair.target);
+    if (pair.target != Target::kHead) layers.insert(pair.layer);
+  }
+  for (const Target target : targets) summary.targets.emplace_back(target_info(target).hf_name);
+  summary.layers = static_cast<int>(layers.size());
+  return summary;
+}
+
+AdapterHandle load_adapter(const std::string& path, const ModelConfig& config) {
+  const AdapterFile file = read_adapter_file(path);
+  check_fit(file, config);
+  check_complete(file, config);
+  for (const FilePair& pair : file.pairs) {
+    require_finite(*pair.a, file.path);
+    require_finite(*pair.b, file.path);
+  }
+  return AdapterBuilder::build(file, config);
+}
+
+}  // namespace chorus

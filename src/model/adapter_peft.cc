@@ -1,0 +1,306 @@
+// PEFT directories: adapter_config.json and adapter_model.safetensors. What each field means is PEFT's own
+// reading of it (src/peft/tuners/tuners_utils.py, src/peft/utils/other.py).
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+
+#include "base/error.h"
+#include "formats/regex.h"
+#include "model/adapter_file.h"
+
+namespace chorus {
+namespace {
+
+std::string module_name(int layer, Target target) {
+  if (target == Target::kHead) return "lm_head";
+  return fmt::format("model.layers.{}.{}", layer, target_info(target).hf_module);
+}
+
+bool matches_whole(const Regex& regex, std::string_view text) {
+  RegexMatcher matcher(regex);
+  Span match{};
+  return matcher.find(text, 0, match) && match.begin == 0 && match.end == text.size();
+}
+
+Regex whole_regex(std::string_view pattern, std::string_view what) {
+  return Regex(fmt::format("^(?:{})$", pattern), what);
+}
+
+// A choice of modules: nothing, a list of names or suffixes, a regular expression, or "all-linear".
+class ModuleSet {
+ public:
+  ModuleSet() = default;
+  ModuleSet(const json::value& value, const std::string& what) : given_(true) {
+    if (value.is_string()) {
+      const std::string text(value.get_string());
+      if (text == "all-linear") {
+        all_ = true;
+      } else {
+        regex_ = std::make_shared<const Regex>(whole_regex(text, what));
+      }
+      return;
+    }
+    if (!value.is_array()) fail("{} must be a list of module names or a string", what);
+    for (const json::value& name : value.get_array()) {
+      if (!name.is_string()) fail("{} must hold strings only", what);
+      names_.emplace_back(name.get_string());
+    }
+  }
+  bool given() const { return given_; }
+  bool is_list() const { return given_ && !all_ && regex_ == nullptr; }
+  const std::vector<std::string>& names() const { return names_; }
+  bool contains(const std::string& module) const {
+    if (all_) return module != "lm_head";
+    if (regex_ != nullptr) return matches_whole(*regex_, module);
+    for (const std::string& name : names_) {
+      if (name_matches(name, module)) return true;
+    }
+    return false;
+  }
+  static bool name_matches(const std::string& name, const std::string& module) {
+    return module == name || module.ends_with("." + name);
+  }
+
+ private:
+  bool given_ = false, all_ = false;
+  std::vector<std::string> names_;
+  std::shared_ptr<const Regex> regex_;
+};
+
+// rank_pattern or alpha_pattern: the first pattern that matches the end of a module's name gives its value.
+using Pattern = std::vector<std::pair<std::shared_ptr<const Regex>, double>>;
+
+std::optional<double> value_in(const Pattern& pattern, const std::string& module) {
+  for (const auto& [regex, value] : pattern) {
+    if (matches_whole(*regex, module)) return value;
+  }
+  return std::nullopt;
+}
+
+struct PeftConfig {
+  double rank = 0, alpha = 0;
+  bool rslora = false;
+  ModuleSet targets, excluded;
+  std::vector<int64_t> layers;  // empty: all
+  Pattern rank_pattern, alpha_pattern;
+
+  bool adapts(int layer, Target target) const {
+    const std::string module = module_name(layer, target);
+    if (excluded.given() && excluded.contains(module)) return false;
+    if (!targets.contains(module)) return false;
+    if (layers.empty()) return true;
+    if (target == Target::kHead) return false;
+    return std::ranges::find(layers, layer) != layers.end();
+  }
+};
+
+// Fields that change nothing about what is computed: notes, and settings of the training.
+constexpr std::array<std::string_view, 15> kIgnored = {
+    "task_type",      "auto_mapping",        "peft_version",        "base_model_name_or_path",
+    "revision",       "inference_mode",      "lora_dropout",        "megatron_core",
+    "runtime_config", "loftq_config",        "eva_config",          "qalora_group_size",
+    "lora_ga_config", "ensure_weight_tying", "_attn_implementation"};
+constexpr std::array<std::string_view, 11> kRead = {"peft_type",
+                                                    "r",
+                                                    "lora_alpha",
+                                                    "use_rslora",
+                                                    "target_modules",
+                                                    "exclude_modules",
+                                                    "rank_pattern",
+                                                    "alpha_pattern",
+                                                    "layers_to_transform",
+                                                    "init_lora_weights",
+                                                    "bias"};
+
+bool is_empty(const json::value& value) {
+  if (value.is_null()) return true;
+  if (value.is_bool()) return !value.get_bool();
+  if (value.is_array()) return value.get_array().empty();
+  if (value.is_object()) return value.get_object().empty();
+  return false;
+}
+
+// Everything else must be off: a field that we do not know may change the mathematics.
+void refuse_unknown_fields(const json::object& object, const std::string& what) {
+  for (const auto& [key, value] : object) {
+    const std::string_view name = key;
+    if (std::ranges::find(kIgnored, name) != kIgnored.end() || std::ranges::find(kRead, name) != kRead.end())
+      continue;
+    if (!is_empty(value)) fail("{}: {} is not supported", what, printable(name));
+  }
+  const json::value* bias = object.if_contains("bias");
+  if (bias != nullptr && *bias != "none")
+    fail("{}: bias must be \"none\"; trained biases are not supported", what);
+  // These start from changed base weights, so the adapter alone is not the difference.
+  const json::value* init = object.if_contains("init_lora_weights");
+  if (init != nullptr && init->is_string()) {
+    for (const std::string_view changed : {"pissa", "olora", "corda", "loftq"}) {
+      if (init->get_string().starts_with(changed)) {
+        fail("{}: init_lora_weights is \"{}\", which changes the base weights; not supported", what, changed);
+      }
+    }
+  }
+}
+
+double finite_number(const json::object& object, std::string_view field, const std::string& what,
+                     double fallback) {
+  const json::value* value = object.if_contains(field);
+  if (value == nullptr) {
+    if (std::isnan(fallback)) fail("{}: {} is missing", what, field);
+    return fallback;
+  }
+  boost::system::error_code error;
+  const double number = value->to_number<double>(error);
+  if (error || !(std::abs(number) < 1e6)) fail("{}: {} must be a number of sensible size", what, field);
+  return number;
+}
+
+double checked_rank(double rank, std::string_view field, const std::string& what) {
+  if (!(rank >= 1 && rank <= kMaxRank) || rank != std::floor(rank)) {
+    fail("{}: {} is {}; it must be a whole number in 1..{}", what, field, rank, kMaxRank);
+  }
+  return rank;
+}
+
+Pattern pattern_of(const json::object& object, std::string_view field, const std::string& what) {
+  Pattern pattern;
+  const json::value* value = object.if_contains(field);
+  if (value == nullptr || value->is_null()) return pattern;
+  if (!value->is_object()) fail("{}: {} must be an object", what, field);
+  const std::string where = fmt::format("{}: {}", what, field);
+  for (const auto& [key, number] : value->get_object()) {
+    Regex regex = whole_regex(fmt::format("(?:.*\\.)?(?:{})", std::string_view(key)), where);
+    pattern.emplace_back(std::make_shared<const Regex>(std::move(regex)),
+                         finite_number(value->get_object(), key, where, NAN));
+  }
+  return pattern;
+}
+
+std::vector<int64_t> layers_of(const json::object& object, const std::string& what) {
+  const json::value* value = object.if_contains("layers_to_transform");
+  if (value == nullptr || value->is_null()) return {};
+  std::vector<int64_t> layers;
+  const auto add = [&](const json::value& layer) {
+    if (!layer.is_int64() || layer.get_int64() < 0)
+      fail("{}: layers_to_transform must hold layer indices", what);
+    layers.push_back(layer.get_int64());
+  };
+  if (value->is_array()) {
+    for (const json::value& layer : value->get_array()) add(layer);
+  } else {
+    add(*value);
+  }
+  return layers;
+}
+
+PeftConfig parse_config(const json::object& object, const std::string& what) {
+  const json::value* type = object.if_contains("peft_type");
+  if (type == nullptr || *type != "LORA") fail("{}: peft_type must be \"LORA\"", what);
+  refuse_unknown_fields(object, what);
+  PeftConfig config;
+  config.rank = checked_rank(finite_number(object, "r", what, NAN), "r", what);
+  config.alpha = finite_number(object, "lora_alpha", what, NAN);
+  if (const json::value* rslora = object.if_contains("use_rslora"); rslora != nullptr && !is_empty(*rslora)) {
+    if (*rslora != true) fail("{}: use_rslora must be true or false", what);
+    config.rslora = true;
+  }
+  const json::value* targets = object.if_contains("target_modules");
+  if (targets == nullptr || targets->is_null()) fail("{}: target_modules is missing", what);
+  config.targets = ModuleSet(*targets, what + ": target_modules");
+  if (const json::value* excluded = object.if_contains("exclude_modules"); excluded && !is_empty(*excluded)) {
+    config.excluded = ModuleSet(*excluded, what + ": exclude_modules");
+  }
+  config.layers = layers_of(object, what);
+  config.rank_pattern = pattern_of(object, "rank_pattern", what);
+  config.alpha_pattern = pattern_of(object, "alpha_pattern", what);
+  for (const auto& [regex, rank] : config.rank_pattern) checked_rank(rank, "rank_pattern", what);
+  return config;
+}
+
+struct Place {
+  int layer;
+  Target target;
+  bool is_a;
+};
+
+// "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight", or "...model.lm_head.lora_B.weight".
+std::optional<Place> place_of(std::string_view name) {
+  constexpr std::string_view kPrefix = "base_model.model.", kLayers = "model.layers.";
+  const bool is_a = name.ends_with(".lora_A.weight");
+  if (!name.starts_with(kPrefix) || !(is_a || name.ends_with(".lora_B.weight"))) return std::nullopt;
+  name =
+      name.substr(kPrefix.size(), name.size() - kPrefix.size() - std::string_view(".lora_A.weight").size());
+  if (name == "lm_head") return Place{0, Target::kHead, is_a};
+  if (!name.starts_with(kLayers)) return std::nullopt;
+  name.remove_prefix(kLayers.size());
+  int layer = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
+  if (error != std::errc() || layer < 0 || layer >= kMaxLayers) return std::nullopt;
+  name.remove_prefix(static_cast<size_t>(end - name.data()));
+  for (int t = 0; t < kLayerTargets; ++t) {
+    const auto target = static_cast<Target>(t);
+    if (name == fmt::format(".{}", target_info(target).hf_module)) return Place{layer, target, is_a};
+  }
+  return std::nullopt;
+}
+
+void apply_scales(AdapterFile& adapter, const PeftConfig& config) {
+  for (FilePair& pair : adapter.pairs) {
+    const std::string module = module_name(pair.layer, pair.target);
+    const double rank = value_in(config.rank_pattern, module).value_or(config.rank);
+    const double alpha = value_in(config.alpha_pattern, module).value_or(config.alpha);
+    if (static_cast<double>(pair.a->shape[0]) != rank) {
+      fail("{}: tensor {} has rank {}, but adapter_config.json says {}", adapter.path,
+           printable(pair.a->name), pair.a->shape[0], rank);
+    }
+    pair.scale = static_cast<float>(alpha / (config.rslora ? std::sqrt(rank) : rank));
+  }
+}
+
+// Each name of the list must be the end of some adapted module's name.
+void require_names_used(const AdapterFile& adapter, const PeftConfig& config, const std::string& what) {
+  if (!config.targets.is_list()) return;
+  for (const std::string& name : config.targets.names()) {
+    const bool used = std::ranges::any_of(adapter.pairs, [&](const FilePair& pair) {
+      return ModuleSet::name_matches(name, module_name(pair.layer, pair.target));
+    });
+    if (!used)
+      fail("{}: target_modules names \"{}\", which has no tensors in the adapter", what, printable(name));
+  }
+}
+
+}  // namespace
+
+AdapterFile read_peft_adapter(const std::string& directory) {
+  namespace fs = std::filesystem;
+  const std::string config_path = directory + "/adapter_config.json";
+  AdapterFile adapter;
+  adapter.path = directory + "/adapter_model.safetensors";
+  adapter.format = "PEFT";
+  if (!fs::exists(adapter.path) && fs::exists(directory + "/adapter_model.bin")) {
+    fail("{}/adapter_model.bin: pickled weights are never loaded; save the adapter as safetensors",
+         directory);
+  }
+  const json::value value = read_json_file(config_path, size_t{8} << 20);
+  if (!value.is_object()) fail("{}: must be a JSON object", config_path);
+  const PeftConfig config = parse_config(value.get_object(), config_path);
+  adapter.safetensors = std::make_unique<SafetensorsFile>(SafetensorsFile::open(adapter.path));
+  PairCollector pairs(adapter.path);
+  for (const FileTensor& tensor : adapter.safetensors->tensors()) {
+    const std::optional<Place> place = place_of(tensor.name);
+    if (!place)
+      fail("{}: tensor {} adapts no linear that is supported", adapter.path, printable(tensor.name, 200));
+    pairs.add(place->layer, place->target, place->is_a, tensor);
+  }
+  adapter.pairs = pairs.finish();
+  adapter.alpha = config.alpha;
+  adapter.rslora = config.rslora;
+  apply_scales(adapter, config);
+  require_names_used(adapter, config, config_path);
+  adapter.expects = [config](int layer, Target target) { return config.adapts(layer, target); };
+  return adapter;
+}
+
+}  // namespace chorus

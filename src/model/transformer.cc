@@ -1,0 +1,221 @@
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <vector>
+
+#include "model/activations.h"
+#include "model/linear.h"
+
+namespace chorus {
+namespace {
+
+size_t floats(int rows, int cols) { return static_cast<size_t>(rows) * static_cast<size_t>(cols); }
+
+// Row indices of the batch -> indices of its outputs, for adapters of the head. logit_rows ascend.
+void head_segments(const Batch& batch, std::vector<LoraSegment>& out) {
+  out.clear();
+  for (LoraSegment segment : batch.segments) {
+    const auto begin = std::ranges::lower_bound(batch.logit_rows, segment.row_begin);
+    const auto end = std::ranges::lower_bound(batch.logit_rows, segment.row_end);
+    segment.row_begin = static_cast<int>(begin - batch.logit_rows.begin());
+    segment.row_end = static_cast<int>(end - batch.logit_rows.begin());
+    if (segment.row_begin < segment.row_end) out.push_back(segment);
+  }
+}
+
+}  // namespace
+
+struct Transformer::Impl {
+  Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l);
+
+  void step(Stream& s);
+  void attention_block(Stream& s, int index);
+  void mlp_block(Stream& s, int index);
+  void add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
+                       const NormWeight& post_norm);
+  void head(Stream& s);
+  void norm(Stream& s, const float* x, float* y, const NormWeight& weight, int rows, int cols,
+            QuantizedRows q) const;
+  void rope(Stream& s, float* x, int heads, const LayerConfig& layer) const;
+  LoraStep lora(const Stream& s, std::span<const LoraSegment> segments);
+
+  const Model& model;
+  const ModelConfig& config;
+  const Kernels& k;
+  const KvPages& kv;
+  const StepLimits limits;
+
+  Buffer<float> residual, branch;          // [rows, hidden]
+  Buffer<float> q, key, value;             // [rows, q_width], [rows, kv_width]
+  Buffer<float> gate, up;                  // [rows, ffn]
+  Activations normed, attended, gated;     // inputs of q k v and gate up, of o, of down
+  Activations outputs;                     // [logit_rows, hidden]
+  std::vector<Buffer<float>> rope_tables;  // one a RopeConfig: [rows, head_dim / 2, 2]
+  Buffer<float> attention_space, shrunk;
+  std::vector<std::vector<LoraSlice>> slices;  // one a member
+  std::vector<LoraSegment> output_segments;
+
+  const Batch* batch = nullptr;  // of the step being run
+  std::span<float> logits;
+};
+
+Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l)
+    : model(m),
+      config(m.config),
+      k(kn),
+      kv(pages),
+      limits(l),
+      residual(floats(l.rows, config.hidden)),
+      branch(floats(std::max(l.rows, l.logit_rows), config.hidden)),
+      q(floats(l.rows, config.q_width())),
+      key(floats(l.rows, config.kv_width())),
+      value(floats(l.rows, config.kv_width())),
+      gate(floats(l.rows, config.ffn)),
+      up(floats(l.rows, config.ffn)),
+      normed(l.rows, config.hidden, kn.int8_activations),
+      attended(l.rows, config.q_width(), kn.int8_activations),
+      gated(l.rows, config.ffn, kn.int8_activations),
+      outputs(l.logit_rows, config.hidden, kn.int8_activations),
+      attention_space(attention_workspace(l.rows, config.heads, config.head_dim, l.context_length)),
+      shrunk(floats(kMaxGroup * std::max(l.rows, l.logit_rows), l.lora_floats_per_row)) {
+  for (size_t i = 0; i < config.ropes.size(); ++i) rope_tables.emplace_back(floats(l.rows, config.head_dim));
+  output_segments.reserve(static_cast<size_t>(l.segments));
+}
+
+LoraStep Transformer::Impl::lora(const Stream& s, std::span<const LoraSegment> segments) {
+  return {segments, shrunk.data(), static_cast<int64_t>(shrunk.size()) / kMaxGroup,
+          slices[static_cast<size_t>(s.member->index())]};
+}
+
+void Transformer::Impl::norm(Stream& s, const float* x, float* y, const NormWeight& weight, int rows,
+                             int cols, QuantizedRows quantized) const {
+  k.rms_norm(s, {x, y, weight.data(), cols, cols, rows, cols, config.norm_eps, quantized});
+}
+
+void Transformer::Impl::rope(Stream& s, float* x, int heads, const LayerConfig& layer) const {
+  const float* table = rope_tables[static_cast<size_t>(layer.rope)].data();
+  k.rope(s, {x, table, int64_t{heads} * config.head_dim, batch->rows(), heads, config.head_dim});
+}
+
+// The residual stream gets W input (+ adapters), normalised first where the architecture says so.
+void Transformer::Impl::add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
+                                        const NormWeight& post_norm) {
+  float* y = config.post_norms ? branch.data() : residual.data();
+  const LinearTask task{&model.linear(index, target), target, y, !config.post_norms};
+  linear_group(s, k, input, {&task, 1}, index, lora(s, batch->segments));
+  k.sync(s);
+  if (!config.post_norms) return;
+  norm(s, y, y, post_norm, input.rows, config.hidden, {});
+  k.sync(s);
+  k.add(s, {y, residual.data(), int64_t{input.rows} * config.hidden});
+  k.sync(s);
+}
+
+void Transformer::Impl::attention_block(Stream& s, int index) {
+  const LayerWeights& w = model.layers[static_cast<size_t>(index)];
+  const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
+  const int rows = batch->rows();
+  norm(s, residual.data(), normed.values(), w.attention_norm, rows, config.hidden, normed.quantized());
+  k.sync(s);
+  const std::array<LinearTask, 3> qkv = {{{&model.linear(index, Target::kQ), Target::kQ, q.data()},
+                                          {&model.linear(index, Target::kK), Target::kK, key.data()},
+                                          {&model.linear(index, Target::kV), Target::kV, value.data()}}};
+  linear_group(s, k, normed.input(rows), qkv, index, lora(s, batch->segments));
+  k.sync(s);
+  if (config.qk_norm) {
+    norm(s, q.data(), q.data(), w.q_norm, rows * config.heads, config.head_dim, {});
+    norm(s, key.data(), key.data(), w.k_norm, rows * config.kv_heads, config.head_dim, {});
+    k.sync(s);
+  }
+  rope(s, q.data(), config.heads, layer);
+  rope(s, key.data(), config.kv_heads, layer);
+  k.sync(s);
+  const KvLayer pages = kv.layer(index);
+  k.store_kv(s, {key.data(), value.data(), config.kv_width(), batch->slots.data(), pages, rows});
+  k.sync(s);
+  k.attention(s, {q.data(), config.q_width(), attended.values(), pages, batch->sequences, config.heads,
+                  layer.window, config.attention_scale, config.attention_soft_cap, attention_space.data()});
+  k.sync(s);
+  if (k.int8_activations) {
+    k.quantize(s, {attended.values(), rows, config.q_width(), attended.quantized()});
+    k.sync(s);
+  }
+  add_to_residual(s, attended.input(rows), Target::kO, index, w.attention_post_norm);
+}
+
+void Transformer::Impl::mlp_block(Stream& s, int index) {
+  const LayerWeights& w = model.layers[static_cast<size_t>(index)];
+  const int rows = batch->rows();
+  norm(s, residual.data(), normed.values(), w.ffn_norm, rows, config.hidden, normed.quantized());
+  k.sync(s);
+  const std::array<LinearTask, 2> tasks = {{{&model.linear(index, Target::kGate), Target::kGate, gate.data()},
+                                            {&model.linear(index, Target::kUp), Target::kUp, up.data()}}};
+  linear_group(s, k, normed.input(rows), tasks, index, lora(s, batch->segments));
+  k.sync(s);
+  k.gated_act(s, {gate.data(), up.data(), config.ffn, gated.values(), config.activation, rows, config.ffn,
+                  gated.quantized()});
+  k.sync(s);
+  add_to_residual(s, gated.input(rows), Target::kDown, index, w.ffn_post_norm);
+}
+
+// Logits of the rows that ask for them.
+void Transformer::Impl::head(Stream& s) {
+  const int rows = static_cast<int>(batch->logit_rows.size());
+  if (rows == 0) return;
+  k.gather_rows(s, {residual.data(), batch->logit_rows.data(), branch.data(), rows, config.hidden});
+  k.sync(s);
+  norm(s, branch.data(), outputs.values(), model.final_norm, rows, config.hidden, outputs.quantized());
+  k.sync(s);
+  const LinearTask task{&model.head_matrix(), Target::kHead, logits.data()};
+  linear_group(s, k, outputs.input(rows), {&task, 1}, 0, lora(s, output_segments));
+  if (config.final_soft_cap > 0) {
+    k.sync(s);
+    k.soft_cap(s, {logits.data(), int64_t{rows} * config.vocab, config.final_soft_cap});
+  }
+}
+
+void Transformer::Impl::step(Stream& s) {
+  const int rows = batch->rows();
+  k.embed(s, {&model.embedding.view, batch->tokens.data(), residual.data(), rows, config.embedding_scale});
+  for (size_t i = 0; i < config.ropes.size(); ++i) {
+    const RopeConfig& rope = config.ropes[i];
+    k.rope_table(s, {batch->positions.data(), rope.inv_freq.data(), rope.attention_factor,
+                     rope_tables[i].data(), rows, config.head_dim});
+  }
+  k.sync(s);
+  for (int i = 0; i < static_cast<int>(config.layers.size()); ++i) {
+    attention_block(s, i);
+    mlp_block(s, i);
+  }
+  head(s);
+}
+
+Transformer::Transformer(const Model& model, const Kernels& kernels, const KvPages& kv,
+                         const StepLimits& limits)
+    : impl_(std::make_unique<Impl>(model, kernels, kv, limits)) {}
+Transformer::~Transformer() = default;
+Transformer::Transformer(Transformer&&) noexcept = default;
+
+const StepLimits& Transformer::limits() const { return impl_->limits; }
+
+void Transformer::forward(ThreadTeam& team, const Batch& batch, std::span<float> logits) {
+  Impl& impl = *impl_;
+  assert(batch.rows() >= 1 && batch.rows() <= impl.limits.rows);
+  assert(static_cast<int>(batch.logit_rows.size()) <= impl.limits.logit_rows);
+  assert(static_cast<int>(batch.segments.size()) <= impl.limits.segments);
+  assert(logits.size() >= floats(static_cast<int>(batch.logit_rows.size()), impl.config.vocab));
+  while (static_cast<int>(impl.slices.size()) < team.size()) {  // the first step of a team only
+    impl.slices.emplace_back(static_cast<size_t>(kMaxGroup * impl.limits.segments));
+  }
+  head_segments(batch, impl.output_segments);
+  impl.batch = &batch;
+  impl.logits = logits;
+  team.run([&impl](TeamMember& member) {
+    Stream stream{&member, nullptr};
+    impl.step(stream);
+  });
+}
+
+}  // namespace chorus
