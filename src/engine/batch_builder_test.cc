@@ -57,7 +57,7 @@ TEST(BatchBuilder, RowsOfPrefillAndDecode) {
 //   row        0     1     2     3     4     5     6     7
 //   sequence   base  a     a     a.5   a+b   a+b   a+b   b+a
 TEST(BatchBuilder, SegmentsJoinNeighboursWithTheSameAdaptersAndScales) {
-  const AdapterHandle a = AdapterBuilder::make("a"), b = AdapterBuilder::make("b");
+  const AdapterHandle a = fake_adapter("a"), b = fake_adapter("b");
   const std::vector<std::vector<AdapterUse>> uses = {
       {}, {{a, 1}}, {{a, 1}}, {{a, 0.5f}}, {{a, 1}, {b, 2}}, {{a, 1}, {b, 2}}, {{b, 2}, {a, 1}}};
   std::vector<std::unique_ptr<Sequence>> sequences;

@@ -98,7 +98,7 @@ TEST(Engine, EqualPromptsAreComputedOnce) {
 
 TEST(Engine, PrefixesAreNotSharedAcrossAdaptersScalesOrTenants) {
   Harness h;
-  const AdapterHandle a = AdapterBuilder::make("a"), b = AdapterBuilder::make("b");
+  const AdapterHandle a = fake_adapter("a"), b = fake_adapter("b");
   const std::vector<std::vector<AdapterUse>> sets = {{},       {{a, 1}},         {{b, 1}},
                                                      {{a, 2}}, {{a, 1}, {b, 1}}, {{b, 1}, {a, 1}}};
   for (const auto& adapters : sets) h.submit(simple(counting(64), 4, adapters));
@@ -205,7 +205,7 @@ TEST(Engine, AForwardThatThrowsEndsItsBatchOnly) {
 // A NaN adapter: its own request fails, the neighbours do not notice, and what it stored is not reused.
 TEST(Engine, NaNLogitsEndTheirSequenceOnly) {
   Harness h;
-  const AdapterHandle bad = AdapterBuilder::make("bad");
+  const AdapterHandle bad = fake_adapter("bad");
   const uint64_t poisoned = h.submit(simple(counting(40), 5, {{bad, 1}}));
   for (int i = 0; i < 6; ++i) h.submit(simple(counting(30, i), 8));
   bool broken = true;
@@ -231,7 +231,7 @@ TEST(Engine, NaNLogitsEndTheirSequenceOnly) {
 
 TEST(Engine, AdaptersAreReleasedAtTheEnd) {
   Harness h;
-  AdapterHandle a = AdapterBuilder::make("a");
+  AdapterHandle a = fake_adapter("a");
   const std::weak_ptr<const Adapter> watch = a;
   Request request = simple(counting(20), 5, {{a, 1}});
   request.samples = 3;

@@ -170,7 +170,7 @@ class Harness {
 class RequestMaker {
  public:
   explicit RequestMaker(uint32_t seed, int vocab = 40) : random_(seed), vocab_(vocab) {
-    for (int i = 0; i < 5; ++i) adapters_.push_back(AdapterBuilder::make("adapter" + std::to_string(i)));
+    for (int i = 0; i < 5; ++i) adapters_.push_back(fake_adapter("adapter" + std::to_string(i)));
     for (int i = 0; i < 6; ++i) stems_.push_back(tokens(below(70)));
   }
 

@@ -17,15 +17,11 @@
 
 namespace chorus {
 
-class AdapterBuilder {
- public:
-  static AdapterHandle make(std::string id, int max_rank = 8) {
-    auto adapter = std::make_shared<Adapter>();
-    adapter->id_ = std::move(id);
-    adapter->max_rank_ = max_rank;
-    return adapter;
-  }
-};
+inline AdapterHandle fake_adapter(std::string id, int max_rank = 8) {
+  LoraPair pair;
+  pair.a.rows = max_rank;
+  return std::make_shared<Adapter>(std::move(id), std::vector<LoraPair>{pair}, Buffer<std::byte>());
+}
 
 constexpr uint64_t mix_bits(uint64_t a, uint64_t b) {
   uint64_t x = a * 0x9E3779B97F4A7C15 + b + 0x632BE59BD9B4E019;

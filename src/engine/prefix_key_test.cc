@@ -11,8 +11,7 @@ namespace {
 
 TEST(PrefixKey, EveryFieldCountsAndFieldsDoNotRunTogether) {
   Sha256 hash;
-  const AdapterHandle a = AdapterBuilder::make("a"), b = AdapterBuilder::make("b"),
-                      ab = AdapterBuilder::make("ab");
+  const AdapterHandle a = fake_adapter("a"), b = fake_adapter("b"), ab = fake_adapter("ab");
   const std::vector<std::vector<AdapterUse>> sets = {
       {}, {{a, 1}}, {{a, 0.5f}}, {{b, 1}}, {{ab, 1}}, {{a, 1}, {b, 1}}, {{b, 1}, {a, 1}}, {{a, 1}, {a, 1}}};
   std::set<Digest> seeds, keys;
@@ -28,8 +27,7 @@ TEST(PrefixKey, EveryFieldCountsAndFieldsDoNotRunTogether) {
 
 TEST(PrefixKey, SameContentInAnotherObjectIsTheSame) {
   Sha256 hash;
-  const std::vector<AdapterUse> one = {{AdapterBuilder::make("a"), 1}},
-                                two = {{AdapterBuilder::make("a"), 1}};
+  const std::vector<AdapterUse> one = {{fake_adapter("a"), 1}}, two = {{fake_adapter("a"), 1}};
   EXPECT_EQ(prefix_seed(hash, "m", "", one), prefix_seed(hash, "m", "", two));
 }
 

@@ -32,7 +32,7 @@ class Scene {
     state->id = static_cast<uint64_t>(name);
     Request& request = state->request;
     for (int i = 0; i < wanted.prompt; ++i) request.prompt.push_back(wanted.first_token + i);
-    if (!wanted.adapter.empty()) request.adapters = {{AdapterBuilder::make(wanted.adapter), 1}};
+    if (!wanted.adapter.empty()) request.adapters = {{fake_adapter(wanted.adapter), 1}};
     request.max_tokens = wanted.max_tokens;
     request.prompt_logprobs = wanted.prompt_logprobs;
     state->prefix_seed = prefix_seed(hash_, "model", wanted.tenant, request.adapters);

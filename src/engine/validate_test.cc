@@ -26,7 +26,7 @@ Request good() {
   request.prompt = {1, 2, 99};
   request.stop_ids = {0, 99};
   request.sampling.logit_bias = {{99, -100.0f}};
-  request.adapters = {{AdapterBuilder::make("a", 8), 1}, {AdapterBuilder::make("b", 8), -2}};
+  request.adapters = {{fake_adapter("a", 8), 1}, {fake_adapter("b", 8), -2}};
   return request;
 }
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,23 +22,26 @@ struct LoraPair {
 // the requests that use it, freed with the last of them.
 class Adapter {
  public:
+  // `pairs`: layers x kLayerTargets, then the head; views into `buffer`.
+  Adapter(std::string id, std::vector<LoraPair> pairs, Buffer<std::byte> buffer);
+
   const std::string& id() const { return id_; }  // hex SHA-256 of content: configuration and tensors
   int max_rank() const { return max_rank_; }
   size_t bytes() const { return buffer_.bytes(); }
-  int pairs_count() const { return pair_count_; }
   // The pair of a layer's linear (kHead: any layer).
-  const LoraPair& pair(int layer, Target target) const { return pairs_[pair_index(layer, target)]; }
+  const LoraPair& pair(int layer, Target target) const {
+    return target == Target::kHead ? pairs_.back() : pairs_[pair_index(layer, target)];
+  }
+
+  static size_t pair_index(int layer, Target target) {
+    return static_cast<size_t>(layer) * kLayerTargets + static_cast<size_t>(target);
+  }
 
  private:
-  friend class AdapterBuilder;
-  size_t pair_index(int layer, Target target) const {
-    return target == Target::kHead ? pairs_.size() - 1
-                                   : static_cast<size_t>(layer) * kLayerTargets + static_cast<size_t>(target);
-  }
   std::string id_;
-  int max_rank_ = 0, pair_count_ = 0;
-  std::vector<LoraPair> pairs_;  // layers x kLayerTargets, then the head
+  std::vector<LoraPair> pairs_;
   Buffer<std::byte> buffer_;
+  int max_rank_ = 0;
 };
 
 using AdapterHandle = std::shared_ptr<const Adapter>;

@@ -70,38 +70,35 @@ void check_complete(const AdapterFile& file, const ModelConfig& config) {
   check(0, Target::kHead);
 }
 
-}  // namespace
+bool is_permuted(const AdapterFile& file, Target target) {
+  return file.permuted_qk && (target == Target::kQ || target == Target::kK);
+}
 
-class AdapterBuilder {
- public:
-  static AdapterHandle build(const AdapterFile& file, const ModelConfig& config) {
-    auto adapter = std::make_shared<Adapter>();
-    adapter->pairs_.resize(config.layers.size() * kLayerTargets + 1);
-    adapter->pair_count_ = static_cast<int>(file.pairs.size());
-    size_t bytes = 64;  // kernels read whole vectors, past the last value of a narrow strip
-    for (const FilePair& pair : file.pairs) bytes += bytes_in_memory(*pair.a) + bytes_in_memory(*pair.b);
-    adapter->buffer_ = Buffer<std::byte>(bytes);
-    std::memset(adapter->buffer_.data(), 0, bytes);  // the gaps are hashed too
-    std::byte* out = adapter->buffer_.data();
-    Sha256 hash;
-    for (const FilePair& pair : file.pairs) {
-      const bool permuted = file.permuted_qk && (pair.target == Target::kQ || pair.target == Target::kK);
-      LoraPair& view = adapter->pairs_[adapter->pair_index(pair.layer, pair.target)];
-      view.scale = pair.scale;
-      view.a = pack_dense(*pair.a, {}, out);
-      out += bytes_in_memory(*pair.a);
-      view.b = pack_dense(*pair.b, {permuted ? config.head_dim : 0}, out);
-      out += bytes_in_memory(*pair.b);
-      adapter->max_rank_ = std::max(adapter->max_rank_, view.rank());
-      hash.add(fmt::format("{} {} {} {:.9g} {} {}\n", pair.layer, static_cast<int>(pair.target), view.rank(),
-                           pair.scale, static_cast<int>(pair.a->type), static_cast<int>(pair.b->type)));
-    }
-    hash.add(std::span<const std::byte>(adapter->buffer_.data(),
-                                        static_cast<size_t>(out - adapter->buffer_.data())));
-    adapter->id_ = to_hex(hash.finish());
-    return adapter;
+// Packs all pairs into one buffer; the id is the hash of what was packed.
+AdapterHandle build(const AdapterFile& file, const ModelConfig& config) {
+  size_t bytes = 64;  // kernels read whole vectors, past the last value of a narrow strip
+  for (const FilePair& pair : file.pairs) bytes += bytes_in_memory(*pair.a) + bytes_in_memory(*pair.b);
+  Buffer<std::byte> buffer(bytes);
+  std::memset(buffer.data(), 0, bytes);  // the gaps are hashed too
+  std::vector<LoraPair> pairs(config.layers.size() * kLayerTargets + 1);
+  std::byte* out = buffer.data();
+  Sha256 hash;
+  for (const FilePair& pair : file.pairs) {
+    LoraPair& view =
+        pair.target == Target::kHead ? pairs.back() : pairs[Adapter::pair_index(pair.layer, pair.target)];
+    view.scale = pair.scale;
+    view.a = pack_dense(*pair.a, {}, out);
+    out += bytes_in_memory(*pair.a);
+    view.b = pack_dense(*pair.b, {is_permuted(file, pair.target) ? config.head_dim : 0}, out);
+    out += bytes_in_memory(*pair.b);
+    hash.add(fmt::format("{} {} {} {:.9g} {} {}\n", pair.layer, static_cast<int>(pair.target), view.rank(),
+                         pair.scale, static_cast<int>(pair.a->type), static_cast<int>(pair.b->type)));
   }
-};
+  hash.add(std::span<const std::byte>(buffer.span()));
+  return std::make_shared<Adapter>(to_hex(hash.finish()), std::move(pairs), std::move(buffer));
+}
+
+}  // namespace
 
 AdapterSummary summarize_adapter(const std::string& path) {
   const AdapterFile file = read_adapter_file(path);
@@ -134,7 +131,7 @@ AdapterHandle load_adapter(const std::string& path, const ModelConfig& config) {
     require_finite(*pair.a, file.path);
     require_finite(*pair.b, file.path);
   }
-  return AdapterBuilder::build(file, config);
+  return build(file, config);
 }
 
 }  // namespace chorus
