@@ -27,32 +27,7 @@ void store_result(const MatmulArgs& args, int strip, int row, Floats product) {
   store_n(y, product, lanes);
 }
 
-// The dot products of one group of 32 columns: kStrips strips times kRows rows, `x` being the first row's
-// group.
-template <bool kQ8, int kStrips, int kRows>
-void dot_group(const std::byte* const (&weights)[kStrips], const int8_t* x, int64_t x_stride,
-               Ints (&dots)[kStrips][kRows]) {
-  for (int line = 0; line < (kQ8 ? 8 : 4); ++line) {
-    Bytes packed[kStrips];
-    for (int s = 0; s < kStrips; ++s) packed[s] = load_bytes(weights[s] + line * 64);
-    for (int r = 0; r < kRows; ++r) {
-      const Bytes quad = broadcast4(x + r * x_stride + 4 * line);
-      for (int s = 0; s < kStrips; ++s) {
-        if constexpr (kQ8) {
-          dots[s][r] = dot8(dots[s][r], packed[s], quad);
-        } else {
-          dots[s][r] = dot4(dots[s][r], low_nibbles(packed[s]), quad);
-        }
-      }
-    }
-    if constexpr (!kQ8) {
-      for (int r = 0; r < kRows; ++r) {
-        const Bytes quad = broadcast4(x + r * x_stride + kGroupCols / 2 + 4 * line);
-        for (int s = 0; s < kStrips; ++s) dots[s][r] = dot4(dots[s][r], high_nibbles(packed[s]), quad);
-      }
-    }
-  }
-}
+// Loops over a tile are unrolled by pragma: only then do its sums live in registers.
 
 template <bool kQ8, bool kHasMin>
 struct QuantizedTile {
@@ -62,41 +37,72 @@ struct QuantizedTile {
   static constexpr int kBlockBytes = kHeaderBytes + kGroupBytes * kGroupsPerBlock;
   static constexpr int kZeroPoint = kHasMin ? 0 : kQ8 ? 128 : 8;
 
+  // A group's line of 64 weight bytes times kRows rows' quants; `half` picks a byte's nibble of kQ4.
+  template <int kRows>
+  static void dot_line(Bytes packed, int half, const int8_t* x, int64_t x_stride, Ints (&dots)[kRows]) {
+    const Bytes weights = kQ8 ? packed : half == 0 ? low_nibbles(packed) : high_nibbles(packed);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const Bytes quad = broadcast4(x + r * x_stride);
+      dots[r] = kQ8 ? dot8(dots[r], weights, quad) : dot4(dots[r], weights, quad);
+    }
+  }
+
+  // The dot products of one group of 32 columns. Weights are stored unsigned; starting at
+  // -zero_point * sum(x) takes their offset out again.
+  template <int kStrips, int kRows>
+  static void dot_group(const std::byte* weights, size_t strip_bytes, const int8_t* x, int64_t x_stride,
+                        const int32_t* x_sums, int64_t groups, Ints (&dots)[kStrips][kRows]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const Ints start = broadcast_int(-kZeroPoint * x_sums[r * groups]);
+#pragma GCC unroll 2
+      for (int s = 0; s < kStrips; ++s) dots[s][r] = start;
+    }
+#pragma GCC unroll 8
+    for (int line = 0; line < kGroupBytes / 64; ++line) {
+#pragma GCC unroll 2
+      for (int half = 0; half < (kQ8 ? 1 : 2); ++half) {
+#pragma GCC unroll 2
+        for (int s = 0; s < kStrips; ++s) {
+          const Bytes packed = load_bytes(weights + static_cast<size_t>(s) * strip_bytes + line * 64);
+          dot_line<kRows>(packed, half, x + half * (kGroupCols / 2) + 4 * line, x_stride, dots[s]);
+        }
+      }
+    }
+  }
+
   template <int kStrips, int kRows>
   static void run(const MatmulArgs& args, int strip, int row) {
-    const int groups = (args.k + kBlockCols - 1) / kBlockCols * kGroupsPerBlock;
-    const int8_t* x = args.quantized.quants + int64_t{row} * groups * kGroupCols;
-    const float* x_scales = args.quantized.scales + int64_t{row} * groups;
-    const int32_t* x_sums = args.quantized.sums + int64_t{row} * groups;
+    const int blocks = (args.k + kBlockCols - 1) / kBlockCols;
+    const int64_t groups = int64_t{blocks} * kGroupsPerBlock, x_stride = groups * kGroupCols;
+    const int8_t* x = args.quantized.quants + row * x_stride;
+    const float* x_scales = args.quantized.scales + row * groups;
+    const int32_t* x_sums = args.quantized.sums + row * groups;
+    const std::byte* block = strip_at(args, strip);
     Floats products[kStrips][kRows];
     for (auto& of_strip : products) {
       for (Floats& product : of_strip) product = broadcast(0);
     }
-    for (int g = 0; g < groups; ++g) {
-      const std::byte* blocks[kStrips];
-      const std::byte* weights[kStrips];
-      for (int s = 0; s < kStrips; ++s) {
-        blocks[s] = strip_at(args, strip + s) + int64_t{g / kGroupsPerBlock} * kBlockBytes +
-                    g % kGroupsPerBlock * kScaleBytes;
-        weights[s] = blocks[s] + kHeaderBytes + g % kGroupsPerBlock * (kGroupBytes - kScaleBytes);
-      }
-      // Weights are stored unsigned; starting at -zero_point * sum(x) takes their offset out again.
-      Ints dots[kStrips][kRows];
-      for (int r = 0; r < kRows; ++r) {
+    for (int b = 0; b < blocks; ++b, block += kBlockBytes) {
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroupsPerBlock; ++g, x += kGroupCols, ++x_scales, ++x_sums) {
+        Ints dots[kStrips][kRows];
+        dot_group<kStrips, kRows>(block + kHeaderBytes + g * kGroupBytes, args.strip_bytes, x, x_stride,
+                                  x_sums, groups, dots);
+#pragma GCC unroll 2
         for (int s = 0; s < kStrips; ++s) {
-          dots[s][r] = broadcast_int(-kZeroPoint * x_sums[int64_t{r} * groups + g]);
-        }
-      }
-      dot_group<kQ8>(weights, x + g * kGroupCols, int64_t{groups} * kGroupCols, dots);
-      for (int s = 0; s < kStrips; ++s) {
-        const Floats scales = load_f16(blocks[s]);
-        for (int r = 0; r < kRows; ++r) {
-          const float x_scale = x_scales[int64_t{r} * groups + g];
-          products[s][r] = fma(to_float(dots[s][r]), mul(scales, broadcast(x_scale)), products[s][r]);
-          if constexpr (kHasMin) {
-            const float x_sum = x_scale * static_cast<float>(x_sums[int64_t{r} * groups + g]);
-            const Floats mins = load_f16(blocks[s] + kScaleBytes * kGroupsPerBlock);
-            products[s][r] = fma(mins, broadcast(x_sum), products[s][r]);
+          const std::byte* header = block + static_cast<size_t>(s) * args.strip_bytes + g * kScaleBytes;
+          const Floats scales = load_f16(header);
+#pragma GCC unroll 8
+          for (int r = 0; r < kRows; ++r) {
+            const float x_scale = x_scales[r * groups];
+            products[s][r] = fma(to_float(dots[s][r]), mul(scales, broadcast(x_scale)), products[s][r]);
+            if constexpr (kHasMin) {
+              const float x_sum = x_scale * static_cast<float>(x_sums[r * groups]);
+              const Floats mins = load_f16(header + kScaleBytes * kGroupsPerBlock);
+              products[s][r] = fma(mins, broadcast(x_sum), products[s][r]);
+            }
           }
         }
       }
