@@ -45,7 +45,8 @@ __attribute__((target("avx2"))) void read_all(const std::byte* data, int64_t beg
 
 __attribute__((target("avx512f,avx512vnni"))) void multiply(int64_t rounds) {
   __m512i sums[16];
-  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+#pragma GCC unroll 16
+  for (int j = 0; j < 16; ++j) sums[j] = _mm512_setzero_si512();
   const __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 16
@@ -54,7 +55,10 @@ __attribute__((target("avx512f,avx512vnni"))) void multiply(int64_t rounds) {
       asm volatile("" : "+v"(sums[j]));  // the chains are alike; the compiler must not notice
     }
   }
-  for (__m512i& sum : sums) benchmark::DoNotOptimize(sum);
+#pragma GCC unroll 16
+  for (int j = 0; j < 16; ++j) {
+    asm volatile("" : : "v"(sums[j]));
+  }
 }
 
 }  // namespace

@@ -81,8 +81,10 @@ struct QuantizedTile {
     const int32_t* x_sums = args.quantized.sums + row * groups;
     const std::byte* block = strip_at(args, strip);
     Floats products[kStrips][kRows];
-    for (auto& of_strip : products) {
-      for (Floats& product : of_strip) product = broadcast(0);
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) products[s][r] = broadcast(0);
     }
     for (int b = 0; b < blocks; ++b, block += kBlockBytes) {
 #pragma GCC unroll 2
@@ -107,7 +109,9 @@ struct QuantizedTile {
         }
       }
     }
+#pragma GCC unroll 2
     for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) store_result(args, strip + s, row + r, products[s][r]);
     }
   }
@@ -134,28 +138,36 @@ struct DenseTile {
     const std::byte* weights = strip_at(args, strip);
     const float* x = args.x + int64_t{row} * args.k;
     Floats chains[kRows][kChains];
-    for (auto& of_row : chains) {
-      for (Floats& chain : of_row) chain = broadcast(0);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) chains[r][c] = broadcast(0);
     }
     int k = 0;
     for (; k + kChains <= args.k; k += kChains) {
-      for (int c = 0; c < kChains; ++c) {
-        const Floats line = load_line(weights, k + c);
-        for (int r = 0; r < kRows; ++r) {
-          chains[r][c] = fma(line, broadcast(x[int64_t{r} * args.k + k + c]), chains[r][c]);
-        }
-      }
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) add_line(load_line(weights, k + c), x + k + c, args.k, c, chains);
     }
-    for (int c = 0; c < args.k - k; ++c) {
-      const Floats line = load_line(weights, k + c);
-      for (int r = 0; r < kRows; ++r) {
-        chains[r][c] = fma(line, broadcast(x[int64_t{r} * args.k + k + c]), chains[r][c]);
-      }
+#pragma GCC unroll 4
+    for (int c = 0; c < kChains; ++c) {
+      if (k + c < args.k) add_line(load_line(weights, k + c), x + k + c, args.k, c, chains);
     }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const Floats product =
           chorus::add(chorus::add(chains[r][0], chains[r][1]), chorus::add(chains[r][2], chains[r][3]));
       store_result(args, strip, row + r, product);
+    }
+  }
+
+ private:
+  // One column of the strip times that of each row, into the chain it belongs to.
+  template <int kRows>
+  static void add_line(Floats line, const float* x, int64_t x_stride, int chain,
+                       Floats (&chains)[kRows][kChains]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      chains[r][chain] = fma(line, broadcast(x[r * x_stride]), chains[r][chain]);
     }
   }
 };
