@@ -52,11 +52,14 @@ template <KvType kType, int kQueries>
 void score_page(const AttentionTile& tile, Page<kType> page, int query, int page_in_piece,
                 PieceState& state) {
   Floats sums[kQueries];
-  for (Floats& sum : sums) sum = broadcast(0);
+#pragma GCC unroll 8
+  for (int i = 0; i < kQueries; ++i) sums[i] = broadcast(0);
   for (int d = 0; d < page.dim; ++d) {
     const Floats k = page.k(d);
+#pragma GCC unroll 8
     for (int i = 0; i < kQueries; ++i) sums[i] = fma(broadcast(tile.q[query + i][d]), k, sums[i]);
   }
+#pragma GCC unroll 8
   for (int i = 0; i < kQueries; ++i) {
     Floats score = mul(sums[i], broadcast(tile.scale));
     if (tile.soft_cap > 0) score = capped(score, tile.soft_cap);
@@ -104,11 +107,14 @@ template <KvType kType, int kQueries>
 void add_values(Page<kType> page, Span in_page, const float* const* weights, float* const* values) {
   for (int d = 0; d < page.dim; d += kLanes) {
     Floats sums[kQueries];
+#pragma GCC unroll 8
     for (int i = 0; i < kQueries; ++i) sums[i] = load(values[i] + d);
     for (int position = in_page.begin; position < in_page.end; ++position) {
       const Floats v = page.v(position, d);
+#pragma GCC unroll 8
       for (int i = 0; i < kQueries; ++i) sums[i] = fma(broadcast(weights[i][position]), v, sums[i]);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < kQueries; ++i) store(values[i] + d, sums[i]);
   }
 }

@@ -27,32 +27,7 @@ void store_result(const MatmulArgs& args, int strip, int row, Floats product) {
   store_n(y, product, lanes);
 }
 
-// The dot products of one group of 32 columns: kStrips strips times kRows rows, `x` being the first row's
-// group.
-template <bool kQ8, int kStrips, int kRows>
-void dot_group(const std::byte* const (&weights)[kStrips], const int8_t* x, int64_t x_stride,
-               Ints (&dots)[kStrips][kRows]) {
-  for (int line = 0; line < (kQ8 ? 8 : 4); ++line) {
-    Bytes packed[kStrips];
-    for (int s = 0; s < kStrips; ++s) packed[s] = load_bytes(weights[s] + line * 64);
-    for (int r = 0; r < kRows; ++r) {
-      const Bytes quad = broadcast4(x + r * x_stride + 4 * line);
-      for (int s = 0; s < kStrips; ++s) {
-        if constexpr (kQ8) {
-          dots[s][r] = dot8(dots[s][r], packed[s], quad);
-        } else {
-          dots[s][r] = dot4(dots[s][r], low_nibbles(packed[s]), quad);
-        }
-      }
-    }
-    if constexpr (!kQ8) {
-      for (int r = 0; r < kRows; ++r) {
-        const Bytes quad = broadcast4(x + r * x_stride + kGroupCols / 2 + 4 * line);
-        for (int s = 0; s < kStrips; ++s) dots[s][r] = dot4(dots[s][r], high_nibbles(packed[s]), quad);
-      }
-    }
-  }
-}
+// Loops over a tile are unrolled by pragma: only then do its sums live in registers.
 
 template <bool kQ8, bool kHasMin>
 struct QuantizedTile {
@@ -62,46 +37,81 @@ struct QuantizedTile {
   static constexpr int kBlockBytes = kHeaderBytes + kGroupBytes * kGroupsPerBlock;
   static constexpr int kZeroPoint = kHasMin ? 0 : kQ8 ? 128 : 8;
 
-  template <int kStrips, int kRows>
-  static void run(const MatmulArgs& args, int strip, int row) {
-    const int groups = (args.k + kBlockCols - 1) / kBlockCols * kGroupsPerBlock;
-    const int8_t* x = args.quantized.quants + int64_t{row} * groups * kGroupCols;
-    const float* x_scales = args.quantized.scales + int64_t{row} * groups;
-    const int32_t* x_sums = args.quantized.sums + int64_t{row} * groups;
-    Floats products[kStrips][kRows];
-    for (auto& of_strip : products) {
-      for (Floats& product : of_strip) product = broadcast(0);
+  // A group's line of 64 weight bytes times kRows rows' quants; `half` picks a byte's nibble of kQ4.
+  template <int kRows>
+  static void dot_line(Bytes packed, int half, const int8_t* x, int64_t x_stride, Ints (&dots)[kRows]) {
+    const Bytes weights = kQ8 ? packed : half == 0 ? low_nibbles(packed) : high_nibbles(packed);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const Bytes quad = broadcast4(x + r * x_stride);
+      dots[r] = kQ8 ? dot8(dots[r], weights, quad) : dot4(dots[r], weights, quad);
     }
-    for (int g = 0; g < groups; ++g) {
-      const std::byte* blocks[kStrips];
-      const std::byte* weights[kStrips];
-      for (int s = 0; s < kStrips; ++s) {
-        blocks[s] = strip_at(args, strip + s) + int64_t{g / kGroupsPerBlock} * kBlockBytes +
-                    g % kGroupsPerBlock * kScaleBytes;
-        weights[s] = blocks[s] + kHeaderBytes + g % kGroupsPerBlock * (kGroupBytes - kScaleBytes);
-      }
-      // Weights are stored unsigned; starting at -zero_point * sum(x) takes their offset out again.
-      Ints dots[kStrips][kRows];
-      for (int r = 0; r < kRows; ++r) {
+  }
+
+  // The dot products of one group of 32 columns. Weights are stored unsigned; starting at
+  // -zero_point * sum(x) takes their offset out again.
+  template <int kStrips, int kRows>
+  static void dot_group(const std::byte* weights, size_t strip_bytes, const int8_t* x, int64_t x_stride,
+                        const int32_t* x_sums, int64_t groups, Ints (&dots)[kStrips][kRows]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const Ints start = broadcast_int(-kZeroPoint * x_sums[r * groups]);
+#pragma GCC unroll 2
+      for (int s = 0; s < kStrips; ++s) dots[s][r] = start;
+    }
+#pragma GCC unroll 8
+    for (int line = 0; line < kGroupBytes / 64; ++line) {
+#pragma GCC unroll 2
+      for (int half = 0; half < (kQ8 ? 1 : 2); ++half) {
+#pragma GCC unroll 2
         for (int s = 0; s < kStrips; ++s) {
-          dots[s][r] = broadcast_int(-kZeroPoint * x_sums[int64_t{r} * groups + g]);
+          const Bytes packed = load_bytes(weights + static_cast<size_t>(s) * strip_bytes + line * 64);
+          dot_line<kRows>(packed, half, x + half * (kGroupCols / 2) + 4 * line, x_stride, dots[s]);
         }
       }
-      dot_group<kQ8>(weights, x + g * kGroupCols, int64_t{groups} * kGroupCols, dots);
-      for (int s = 0; s < kStrips; ++s) {
-        const Floats scales = load_f16(blocks[s]);
-        for (int r = 0; r < kRows; ++r) {
-          const float x_scale = x_scales[int64_t{r} * groups + g];
-          products[s][r] = fma(to_float(dots[s][r]), mul(scales, broadcast(x_scale)), products[s][r]);
-          if constexpr (kHasMin) {
-            const float x_sum = x_scale * static_cast<float>(x_sums[int64_t{r} * groups + g]);
-            const Floats mins = load_f16(blocks[s] + kScaleBytes * kGroupsPerBlock);
-            products[s][r] = fma(mins, broadcast(x_sum), products[s][r]);
+    }
+  }
+
+  template <int kStrips, int kRows>
+  static void run(const MatmulArgs& args, int strip, int row) {
+    const int blocks = (args.k + kBlockCols - 1) / kBlockCols;
+    const int64_t groups = int64_t{blocks} * kGroupsPerBlock, x_stride = groups * kGroupCols;
+    const int8_t* x = args.quantized.quants + row * x_stride;
+    const float* x_scales = args.quantized.scales + row * groups;
+    const int32_t* x_sums = args.quantized.sums + row * groups;
+    const std::byte* block = strip_at(args, strip);
+    Floats products[kStrips][kRows];
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) products[s][r] = broadcast(0);
+    }
+    for (int b = 0; b < blocks; ++b, block += kBlockBytes) {
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroupsPerBlock; ++g, x += kGroupCols, ++x_scales, ++x_sums) {
+        Ints dots[kStrips][kRows];
+        dot_group<kStrips, kRows>(block + kHeaderBytes + g * kGroupBytes, args.strip_bytes, x, x_stride,
+                                  x_sums, groups, dots);
+#pragma GCC unroll 2
+        for (int s = 0; s < kStrips; ++s) {
+          const std::byte* header = block + static_cast<size_t>(s) * args.strip_bytes + g * kScaleBytes;
+          const Floats scales = load_f16(header);
+#pragma GCC unroll 8
+          for (int r = 0; r < kRows; ++r) {
+            const float x_scale = x_scales[r * groups];
+            products[s][r] = fma(to_float(dots[s][r]), mul(scales, broadcast(x_scale)), products[s][r]);
+            if constexpr (kHasMin) {
+              const float x_sum = x_scale * static_cast<float>(x_sums[r * groups]);
+              const Floats mins = load_f16(header + kScaleBytes * kGroupsPerBlock);
+              products[s][r] = fma(mins, broadcast(x_sum), products[s][r]);
+            }
           }
         }
       }
     }
+#pragma GCC unroll 2
     for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) store_result(args, strip + s, row + r, products[s][r]);
     }
   }
@@ -128,28 +138,36 @@ struct DenseTile {
     const std::byte* weights = strip_at(args, strip);
     const float* x = args.x + int64_t{row} * args.k;
     Floats chains[kRows][kChains];
-    for (auto& of_row : chains) {
-      for (Floats& chain : of_row) chain = broadcast(0);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) chains[r][c] = broadcast(0);
     }
     int k = 0;
     for (; k + kChains <= args.k; k += kChains) {
-      for (int c = 0; c < kChains; ++c) {
-        const Floats line = load_line(weights, k + c);
-        for (int r = 0; r < kRows; ++r) {
-          chains[r][c] = fma(line, broadcast(x[int64_t{r} * args.k + k + c]), chains[r][c]);
-        }
-      }
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) add_line(load_line(weights, k + c), x + k + c, args.k, c, chains);
     }
-    for (int c = 0; c < args.k - k; ++c) {
-      const Floats line = load_line(weights, k + c);
-      for (int r = 0; r < kRows; ++r) {
-        chains[r][c] = fma(line, broadcast(x[int64_t{r} * args.k + k + c]), chains[r][c]);
-      }
+#pragma GCC unroll 4
+    for (int c = 0; c < kChains; ++c) {
+      if (k + c < args.k) add_line(load_line(weights, k + c), x + k + c, args.k, c, chains);
     }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const Floats product =
           chorus::add(chorus::add(chains[r][0], chains[r][1]), chorus::add(chains[r][2], chains[r][3]));
       store_result(args, strip, row + r, product);
+    }
+  }
+
+ private:
+  // One column of the strip times that of each row, into the chain it belongs to.
+  template <int kRows>
+  static void add_line(Floats line, const float* x, int64_t x_stride, int chain,
+                       Floats (&chains)[kRows][kChains]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      chains[r][chain] = fma(line, broadcast(x[r * x_stride]), chains[r][chain]);
     }
   }
 };

@@ -1,0 +1,177 @@
+// Speed of single kernels, also as shares of what this machine gives in the same minute: of_read for what is
+// bound by memory, of_int8 for what is bound by multiplications. CHORUS_KERNELS chooses the table.
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "kernels/kernels.h"
+#include "machine_peaks.h"
+
+namespace chorus {
+namespace {
+
+struct Machine {
+  ThreadTeam team;
+  const Kernels& kernels = choose_kernels();
+  double read_bandwidth = measure_read_bandwidth(team);
+  double int8_peak = measure_int8_peak(team);
+};
+
+// Runs op(stream, repetition) `repetitions` times per iteration, with a sync after each as in a model's step.
+template <typename F>
+void run_op(Machine& machine, benchmark::State& state, int repetitions, F op) {
+  for (auto _ : state) {
+    double seconds = 0;
+    machine.team.run([&](TeamMember& member) {
+      Stream stream{.member = &member};
+      member.barrier();
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < repetitions; ++i) {
+        op(stream, i);
+        machine.kernels.sync(stream);
+      }
+      const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+      if (member.index() == 0) seconds = time.count();
+    });
+    state.SetIterationTime(seconds / repetitions);
+  }
+}
+
+void count(Machine& machine, benchmark::State& state, double bytes, double operations) {
+  using benchmark::Counter;
+  const auto per_second = [&](double value) {
+    return Counter(value, Counter::kIsIterationInvariantRate, Counter::kIs1000);
+  };
+  state.counters["bytes/s"] = per_second(bytes);
+  state.counters["op/s"] = per_second(operations);
+  state.counters["of_read"] = per_second(bytes / machine.read_bandwidth);
+  if (machine.int8_peak > 0) state.counters["of_int8"] = per_second(operations / machine.int8_peak);
+}
+
+struct LinearShape {
+  int n, k;
+  MatrixLayout layout = MatrixLayout::kQ4;
+  bool has_min = false;
+};
+
+// One copy of a small matrix stays in a cache; of a large one there are as many as it takes to leave it.
+constexpr size_t kOutOfCache = size_t{512} << 20;
+constexpr size_t kInCache = size_t{4} << 20;
+
+void bench_linear(Machine& machine, benchmark::State& state, LinearShape shape, int rows) {
+  const size_t bytes = packed_bytes(shape.layout, shape.has_min, shape.n, shape.k);
+  const size_t copies = bytes < kInCache || rows > 16 ? 1 : kOutOfCache / bytes + 1;
+  Buffer<std::byte> weights(bytes * copies);
+  std::memset(weights.data(), 0x22, weights.size());
+  const auto padded = static_cast<size_t>(round_up(shape.k, kBlockCols)), m = static_cast<size_t>(rows);
+  std::vector<int8_t> quants(m * padded, 3);
+  std::vector<float> scales(m * padded / 32, 0.01f), x(m * static_cast<size_t>(shape.k), 1);
+  std::vector<int32_t> sums(m * padded / 32, 96);
+  Buffer<float> y(m * static_cast<size_t>(shape.n));
+  const int repetitions =
+      bytes < kInCache ? (rows > 16 ? 4 : 100) : static_cast<int>(std::min<size_t>(copies, 40));
+  run_op(machine, state, repetitions, [&](Stream& stream, int i) {
+    const PackedMatrix weight = {weights.data() + bytes * (static_cast<size_t>(i) % copies), shape.n, shape.k,
+                                 shape.layout, shape.has_min};
+    machine.kernels.linear(stream, {.weight = &weight,
+                                    .x = x.data(),
+                                    .quantized = {quants.data(), scales.data(), sums.data()},
+                                    .y = y.data(),
+                                    .y_stride = shape.n,
+                                    .rows = rows});
+  });
+  count(machine, state, static_cast<double>(bytes), 2.0 * rows * shape.n * shape.k);
+}
+
+struct AttentionShape {
+  int heads, kv_heads, dim, sequences, rows, context;
+};
+
+void bench_attention(Machine& machine, benchmark::State& state, AttentionShape shape) {
+  const KvType type = machine.kernels.default_kv;
+  const int pages = (shape.context + kPagePositions - 1) / kPagePositions;
+  const size_t bytes =
+      kv_page_bytes(type, shape.kv_heads, shape.dim) * static_cast<size_t>(pages * shape.sequences);
+  const size_t layers = shape.rows == 1 ? kOutOfCache / bytes + 1 : 1;
+  Buffer<std::byte> kv(bytes * layers);
+  std::memset(kv.data(), 0x22, kv.size());
+  std::vector<int32_t> block_tables;
+  for (int i = 0; i < pages * shape.sequences; ++i) {
+    block_tables.push_back(i * 7919 % (pages * shape.sequences));
+  }
+  std::vector<AttentionSequence> sequences;
+  for (int i = 0; i < shape.sequences; ++i) {
+    sequences.push_back(
+        {i * shape.rows, (i + 1) * shape.rows, block_tables.data() + i * pages, shape.context});
+  }
+  const auto rows = static_cast<size_t>(shape.sequences * shape.rows);
+  const size_t floats = rows * static_cast<size_t>(shape.heads * shape.dim);
+  std::vector<float> q(floats, 0.5f), y(floats);
+  std::vector<float> workspace(
+      attention_workspace(static_cast<int>(rows), shape.heads, shape.dim, shape.context));
+  run_op(machine, state, static_cast<int>(std::min<size_t>(layers, 30)), [&](Stream& stream, int i) {
+    machine.kernels.attention(
+        stream, {.q = q.data(),
+                 .q_stride = shape.heads * shape.dim,
+                 .y = y.data(),
+                 .kv = {kv.data() + bytes * static_cast<size_t>(i), type, shape.kv_heads, shape.dim},
+                 .sequences = sequences,
+                 .heads = shape.heads,
+                 .scale = 0.1f,
+                 .workspace = workspace.data()});
+  });
+  const double seen = shape.rows == 1 ? shape.context : shape.context / 2.0;
+  count(machine, state, static_cast<double>(bytes),
+        4.0 * static_cast<double>(rows) * shape.heads * shape.dim * seen);
+}
+
+void register_all(Machine& machine) {
+  const auto add = [](const std::string& name, auto f) {
+    benchmark::RegisterBenchmark(name.c_str(), f)->UseManualTime()->Unit(benchmark::kMicrosecond);
+  };
+  const auto add_linear = [&](const char* layout, LinearShape shape, int rows) {
+    add(fmt::format("linear/{}/{}x{}/rows:{}", layout, shape.n, shape.k, rows),
+        [=, &machine](benchmark::State& state) { bench_linear(machine, state, shape, rows); });
+  };
+  constexpr std::pair<int, int> kShapes[] = {{576, 576},   {192, 576},   {1536, 576},  {576, 1536},
+                                             {49152, 576}, {3072, 3072}, {8192, 3072}, {3072, 8192}};
+  for (const auto& [n, k] : kShapes) {
+    for (const int rows : {1, 8, 512}) add_linear("q4", {n, k}, rows);
+  }
+  for (const int rows : {1, 8, 512}) {
+    add_linear("q4min", {3072, 3072, MatrixLayout::kQ4, true}, rows);
+    add_linear("q8", {3072, 3072, MatrixLayout::kQ8}, rows);
+    add_linear("bf16", {3072, 3072, MatrixLayout::kBF16}, rows);
+  }
+  const auto add_attention = [&](AttentionShape shape) {
+    add(fmt::format("attention/{}:{}x{}/sequences:{}/rows:{}/context:{}", shape.heads, shape.kv_heads,
+                    shape.dim, shape.sequences, shape.rows, shape.context),
+        [=, &machine](benchmark::State& state) { bench_attention(machine, state, shape); });
+  };
+  add_attention({9, 3, 64, 1, 1, 256});
+  add_attention({9, 3, 64, 1, 1, 2048});
+  add_attention({24, 8, 128, 1, 1, 1024});
+  add_attention({24, 8, 128, 8, 1, 1024});
+  add_attention({24, 8, 128, 1, 512, 512});
+}
+
+}  // namespace
+}  // namespace chorus
+
+int main(int argc, char** argv) {
+  chorus::Machine machine;
+  benchmark::AddCustomContext("kernels", machine.kernels.name);
+  benchmark::AddCustomContext("threads", std::to_string(machine.team.size()));
+  benchmark::AddCustomContext("read GB/s", fmt::format("{:.1f}", machine.read_bandwidth / 1e9));
+  benchmark::AddCustomContext("int8 GOPS", fmt::format("{:.0f}", machine.int8_peak / 1e9));
+  chorus::register_all(machine);
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}
