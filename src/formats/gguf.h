@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace chorus {
 
 // An array of metadata keeps its element type: integers of every width are widened to int64 (u64 above
 // INT64_MAX is refused), bools are integers 0 and 1, f32 and f64 are doubles. Arrays of arrays are refused.
+// Strings are UTF-8 without NUL, except in arrays, whose strings (tokens) may hold any bytes.
 using GgufArray = std::variant<std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
 using GgufValue = std::variant<int64_t, double, bool, std::string, GgufArray>;
 
@@ -58,12 +60,14 @@ class GgufFile {
   MappedFile file_;
   uint32_t version_ = 0;
   std::vector<FileTensor> tensors_;
+  std::vector<uint32_t> by_name_;
   std::vector<std::pair<std::string, GgufValue>> metadata_;
 };
 
 // Writes a GGUF v3 file: to a temporary file beside `path`, synced, then renamed over it, so that a crash or
-// a full disk leaves the old file. Integers are written as UINT32 where they fit, else as INT64/UINT64;
-// doubles as FLOAT32.
+// a full disk leaves the old file. Integers are written as the first of UINT32, INT32 and INT64 that holds
+// them (all of an array), doubles as FLOAT32. Tensors follow each other at general.alignment, 32 if not set.
+// Errors name the file and the field: what open() would refuse, and what the system says.
 void write_gguf(const std::string& path, const std::vector<std::pair<std::string, GgufValue>>& metadata,
                 const std::vector<FileTensor>& tensors);
 

@@ -16,7 +16,8 @@ void dequantize(DType type, std::span<const std::byte> data, std::span<float> ou
 
 // Quantizes values.size() floats (a multiple of the block) into out, dtype's bytes exactly. Rounds as GGML's
 // reference quantizers do for Q4_0, Q4_1, Q5_0, Q8_0 (same bytes); F16 and BF16 round to nearest even.
-// Q4_K and Q6_K minimise the weighted squared error per block. Not finite input: Error.
+// Q4_K and Q6_K minimise the weighted squared error per block. Error: input that is not finite, or so large
+// that the type (or its F16 scale) would make it infinite.
 void quantize(DType type, std::span<const float> values, std::span<std::byte> out);
 
 }  // namespace chorus

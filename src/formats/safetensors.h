@@ -31,6 +31,7 @@ class SafetensorsFile {
   explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}
   MappedFile file_;
   std::vector<FileTensor> tensors_;
+  std::vector<uint32_t> by_name_;
   std::map<std::string, std::string> metadata_;
 };
 

@@ -63,9 +63,9 @@ struct RmsNormArgs {
   QuantizedRows quantized;
 };
 
-// y = x W^T (+ y if accumulate) (+ bias). Reads `quantized` where the weight is, else `x`. Member shares are
-// whole strips of y's columns, the same for linear and lora_expand_add of one width, so these two need no
-// sync between.
+// y = x W^T (+ y if accumulate) (+ bias). Reads `quantized` where the weight is, else `x`. Who computes which
+// part of y is the op's own affair (many rows go to whichever member is free), so sync before anything reads
+// or adds to y: the one sync that lora_shrink needs before lora_expand_add serves both.
 struct LinearArgs {
   const PackedMatrix* weight = nullptr;  // [n, k]
   const float* x = nullptr;              // [rows, k]
@@ -205,8 +205,9 @@ struct Kernels {
   void (*embed)(Stream&, const EmbedArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);
   void (*linear)(Stream&, const LinearArgs&);
-  void (*lora_shrink)(Stream&, const LoraArgs&);      // u = x A^T; sync before the expand
-  void (*lora_expand_add)(Stream&, const LoraArgs&);  // y += scale u B^T, after linear of the same y
+  void (*lora_shrink)(Stream&, const LoraArgs&);  // u = x A^T
+  void (*lora_expand_add)(Stream&,
+                          const LoraArgs&);  // y += scale u B^T, after linear, lora_shrink and a sync
   void (*rope_table)(Stream&, const RopeTableArgs&);
   void (*rope)(Stream&, const RopeArgs&);
   void (*store_kv)(Stream&, const StoreKvArgs&);

@@ -1,0 +1,313 @@
+// Every op as plain loops, sums in double: slow and obvious, the oracle of the other backends. Quantized
+// weights are dequantized exactly and multiplied with the f32 activations.
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+
+#include "base/dtype.h"
+#include "kernels/pack.h"
+#include "kernels/tables.h"
+
+namespace chorus {
+namespace {
+
+using Range = TeamMember::Range;
+
+void sync(Stream& stream) { stream.member->barrier(); }
+
+void quantize_row(const float* x, int cols, const QuantizedRows& out, int64_t row) {
+  const int padded = round_up(cols, kBlockCols);
+  for (int g = 0; g < padded / kGroupCols; ++g) {
+    const int begin = g * kGroupCols, end = std::min(begin + kGroupCols, cols);
+    float max = 0;
+    for (int i = begin; i < end; ++i) max = std::max(max, std::fabs(x[i]));
+    const float scale = max / 127, inverse = 127 / max;
+    int32_t sum = 0;
+    for (int i = begin; i < begin + kGroupCols; ++i) {
+      // Denormal groups count as zero; what is not finite must not reach the cast.
+      const float ratio = i < end && std::isfinite(inverse) ? std::nearbyint(x[i] * inverse) : 0.0f;
+      const auto q = static_cast<int8_t>(std::isfinite(ratio) ? ratio : 0.0f);
+      out.quants[row * padded + i] = q;
+      sum += q;
+    }
+    out.scales[row * (padded / kGroupCols) + g] = scale;
+    out.sums[row * (padded / kGroupCols) + g] = sum;
+  }
+}
+
+void quantize(Stream& stream, const QuantizeArgs& args) {
+  const Range rows = stream.member->share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    quantize_row(args.x + r * args.cols, args.cols, args.out, r);
+  }
+}
+
+void embed(Stream& stream, const EmbedArgs& args) {
+  const int cols = args.weight->cols;
+  const Range rows = stream.member->share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    float* y = args.y + r * cols;
+    unpack_row(*args.weight, args.tokens[r], 0, cols, y);
+    for (int i = 0; i < cols; ++i) y[i] *= args.scale;
+  }
+}
+
+void rms_norm(Stream& stream, const RmsNormArgs& args) {
+  const Range rows = stream.member->share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* x = args.x + r * args.x_stride;
+    float* y = args.y + r * args.y_stride;
+    double sum = 0;
+    for (int i = 0; i < args.cols; ++i) sum += double{x[i]} * x[i];
+    const double inverse = 1 / std::sqrt(sum / args.cols + args.eps);
+    for (int i = 0; i < args.cols; ++i) y[i] = static_cast<float>(x[i] * inverse * args.weight[i]);
+    if (args.quantized.quants != nullptr) quantize_row(y, args.cols, args.quantized, r);
+  }
+}
+
+// Eight sums side by side, so that the compiler may use vectors: model tests run on this backend.
+constexpr int kChains = 8;
+
+struct Sum {
+  double chains[kChains] = {};
+
+  void add_products(const float* a, const float* b, int n) {
+    int i = 0;
+    for (; i + kChains <= n; i += kChains) {
+      for (int c = 0; c < kChains; ++c) chains[c] += double{a[i + c]} * b[i + c];
+    }
+    for (; i < n; ++i) chains[0] += double{a[i]} * b[i];
+  }
+
+  double total() const {
+    double sum = 0;
+    for (const double chain : chains) sum += chain;
+    return sum;
+  }
+};
+
+// visit(row, col, x[row] . W[col]) for rows 0..rows - 1 and the given columns (rows of W).
+template <typename Visit>
+void for_products(const PackedMatrix& w, const float* x, int rows, Range cols, Visit visit) {
+  constexpr int kRows = 16;  // share an unpacked block of weights
+  for (int64_t n = cols.begin; n < cols.end; ++n) {
+    for (int first = 0; first < rows; first += kRows) {
+      const int count = std::min(kRows, rows - first);
+      Sum sums[kRows];
+      for (int k = 0; k < w.cols; k += kBlockCols) {
+        float block[kBlockCols];
+        const int end = std::min(k + kBlockCols, w.cols);
+        unpack_row(w, static_cast<int>(n), k, end, block);
+        for (int r = 0; r < count; ++r) {
+          sums[r].add_products(x + int64_t{first + r} * w.cols + k, block, end - k);
+        }
+      }
+      for (int r = 0; r < count; ++r) visit(first + r, n, sums[r].total());
+    }
+  }
+}
+
+void linear(Stream& stream, const LinearArgs& args) {
+  const PackedMatrix& w = *args.weight;
+  const Range cols = stream.member->share(w.rows, kStripRows);
+  for_products(w, args.x, args.rows, cols, [&](int row, int64_t col, double product) {
+    float& y = args.y[row * args.y_stride + col];
+    if (args.bias != nullptr) product += args.bias[col];
+    y = static_cast<float>(args.accumulate ? y + product : product);
+  });
+}
+
+void lora_shrink(Stream& stream, const LoraArgs& args) {
+  for (const LoraSlice& slice : args.slices) {
+    const int rank = slice.a.rows;
+    const float* x = args.x + int64_t{slice.row_begin} * slice.a.cols;
+    for_products(
+        slice.a, x, slice.row_end - slice.row_begin, stream.member->share(rank),
+        [&](int row, int64_t col, double u) { slice.u[int64_t{row} * rank + col] = static_cast<float>(u); });
+  }
+}
+
+void lora_expand_add(Stream& stream, const LoraArgs& args) {
+  for (const LoraSlice& slice : args.slices) {
+    const Range cols = stream.member->share(slice.b.rows, kStripRows);
+    for_products(slice.b, slice.u, slice.row_end - slice.row_begin, cols,
+                 [&](int row, int64_t col, double product) {
+                   float& y = args.y[(slice.row_begin + row) * args.y_stride + col];
+                   y = static_cast<float>(y + slice.scale * product);
+                 });
+  }
+}
+
+void rope_table(Stream& stream, const RopeTableArgs& args) {
+  const Range rows = stream.member->share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    for (int i = 0; i < args.dim / 2; ++i) {
+      // The product is rounded to f32 as in transformers: that is the model's definition.
+      const float angle = static_cast<float>(args.positions[r]) * args.inv_freq[i];
+      float* pair = args.table + r * args.dim + 2 * i;
+      pair[0] = std::cos(angle) * args.attention_factor;
+      pair[1] = std::sin(angle) * args.attention_factor;
+    }
+  }
+}
+
+void rope(Stream& stream, const RopeArgs& args) {
+  const int half = args.dim / 2;
+  const Range rows = stream.member->share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    for (int h = 0; h < args.heads; ++h) {
+      float* x = args.x + r * args.x_stride + h * args.dim;
+      for (int i = 0; i < half; ++i) {
+        const float cos = args.table[r * args.dim + 2 * i], sin = args.table[r * args.dim + 2 * i + 1];
+        const float a = x[i], b = x[i + half];
+        x[i] = a * cos - b * sin;
+        x[i + half] = b * cos + a * sin;
+      }
+    }
+  }
+}
+
+// Element i of a layer's pages.
+size_t kv_offset(const KvLayer& kv, int64_t page, int head) {
+  return static_cast<size_t>((page * kv.kv_heads + head) * 2 * kPagePositions * kv.dim);
+}
+
+void store_element(const KvLayer& kv, size_t i, float value) {
+  if (kv.type == KvType::kF32) {
+    std::memcpy(kv.data + 4 * i, &value, 4);
+  } else {
+    const uint16_t bits = f32_to_f16(value);
+    std::memcpy(kv.data + 2 * i, &bits, 2);
+  }
+}
+
+float load_element(const KvLayer& kv, size_t i) {
+  if (kv.type == KvType::kF16) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, kv.data + 2 * i, 2);
+    return f16_to_f32(bits);
+  }
+  float value = 0;
+  std::memcpy(&value, kv.data + 4 * i, 4);
+  return value;
+}
+
+void store_kv(Stream& stream, const StoreKvArgs& args) {
+  const KvLayer& kv = args.kv;
+  const auto dim = static_cast<size_t>(kv.dim);
+  const Range rows = stream.member->share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const int64_t page = args.slots[r] / kPagePositions;
+    const auto position = static_cast<size_t>(args.slots[r] % kPagePositions);
+    for (int h = 0; h < kv.kv_heads; ++h) {
+      const size_t base = kv_offset(kv, page, h);
+      for (size_t d = 0; d < dim; ++d) {
+        const int64_t from = r * args.kv_stride + h * kv.dim + static_cast<int64_t>(d);
+        store_element(kv, base + d * kPagePositions + position, args.k[from]);
+        store_element(kv, base + (kPagePositions + position) * dim + d, args.v[from]);
+      }
+    }
+  }
+}
+
+double attention_score(const AttentionArgs& args, const AttentionSequence& sequence, const float* q,
+                       int kv_head, int position) {
+  const int page = sequence.block_table[position / kPagePositions];
+  const size_t k = kv_offset(args.kv, page, kv_head) + static_cast<size_t>(position % kPagePositions);
+  double score = 0;
+  for (int d = 0; d < args.kv.dim; ++d) {
+    score += double{q[d]} * load_element(args.kv, k + static_cast<size_t>(d * kPagePositions));
+  }
+  score *= args.scale;
+  return args.soft_cap > 0 ? args.soft_cap * std::tanh(score / args.soft_cap) : score;
+}
+
+constexpr int kMaxHeadDim = 1024;
+
+// One head of one row over the positions first..last.
+void attend(const AttentionArgs& args, const AttentionSequence& sequence, const float* q, int kv_head,
+            int first, int last, float* y) {
+  const int dim = args.kv.dim;
+  assert(dim <= kMaxHeadDim);
+  double max = -INFINITY;
+  for (int p = first; p <= last; ++p) max = std::max(max, attention_score(args, sequence, q, kv_head, p));
+  double total = 0, values[kMaxHeadDim] = {};
+  for (int p = first; p <= last; ++p) {
+    const double weight = std::exp(attention_score(args, sequence, q, kv_head, p) - max);
+    total += weight;
+    const int page = sequence.block_table[p / kPagePositions];
+    const size_t v =
+        kv_offset(args.kv, page, kv_head) + static_cast<size_t>((kPagePositions + p % kPagePositions) * dim);
+    for (int d = 0; d < dim; ++d) values[d] += weight * load_element(args.kv, v + static_cast<size_t>(d));
+  }
+  for (int d = 0; d < dim; ++d) y[d] = static_cast<float>(values[d] / total);
+}
+
+void attention(Stream& stream, const AttentionArgs& args) {
+  const int dim = args.kv.dim, group = args.heads / args.kv.kv_heads;
+  for (const AttentionSequence& sequence : args.sequences) {
+    const int rows = sequence.row_end - sequence.row_begin;
+    const Range tasks = stream.member->share(int64_t{rows} * args.heads);
+    for (int64_t task = tasks.begin; task < tasks.end; ++task) {
+      const int row = static_cast<int>(task / args.heads), head = static_cast<int>(task % args.heads);
+      const int last = sequence.context_length - rows + row;
+      const int first = args.window > 0 ? std::max(0, last + 1 - args.window) : 0;
+      const int64_t r = sequence.row_begin + row;
+      attend(args, sequence, args.q + r * args.q_stride + head * dim, head / group, first, last,
+             args.y + (r * args.heads + head) * dim);
+    }
+  }
+}
+
+float activate(Activation activation, float x) {
+  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
+  constexpr float kSqrt2OverPi = 0.7978845608028654f;
+  return 0.5f * x * (1 + std::tanh(kSqrt2OverPi * (x + 0.044715f * x * x * x)));
+}
+
+void gated_act(Stream& stream, const GatedActArgs& args) {
+  const Range rows = stream.member->share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* gate = args.gate + r * args.x_stride;
+    const float* up = args.up + r * args.x_stride;
+    float* y = args.y + r * args.cols;
+    for (int i = 0; i < args.cols; ++i) y[i] = activate(args.activation, gate[i]) * up[i];
+    if (args.quantized.quants != nullptr) quantize_row(y, args.cols, args.quantized, r);
+  }
+}
+
+void add(Stream& stream, const AddArgs& args) {
+  const Range range = stream.member->share(args.count);
+  for (int64_t i = range.begin; i < range.end; ++i) args.y[i] += args.x[i];
+}
+
+void soft_cap(Stream& stream, const SoftCapArgs& args) {
+  const Range range = stream.member->share(args.count);
+  for (int64_t i = range.begin; i < range.end; ++i) args.x[i] = args.cap * std::tanh(args.x[i] / args.cap);
+}
+
+}  // namespace
+
+const Kernels kReferenceKernels = {
+    .name = "reference",
+    .default_kv = KvType::kF32,
+    .int8_activations = false,
+    .sync = sync,
+    .quantize = quantize,
+    .embed = embed,
+    .rms_norm = rms_norm,
+    .linear = linear,
+    .lora_shrink = lora_shrink,
+    .lora_expand_add = lora_expand_add,
+    .rope_table = rope_table,
+    .rope = rope,
+    .store_kv = store_kv,
+    .attention = attention,
+    .gated_act = gated_act,
+    .add = add,
+    .soft_cap = soft_cap,
+};
+
+}  // namespace chorus
