@@ -49,6 +49,17 @@ class Cursor {
 
   std::string_view read_string(std::string_view field) { return take(read<uint64_t>(field), field); }
 
+  // How many more elements the arrays of the file may have: in all, and of those that widen 4 or 8 times.
+  uint64_t elements_left = kGgufMaxArrayElements;
+  uint64_t narrow_elements_left = kGgufMaxNarrowElements;
+
+  void claim(uint64_t& elements, uint64_t count) const {
+    if (count > elements)
+      fail("{}: an array of {} elements, but the file's arrays may have only {} more", where(), count,
+           elements);
+    elements -= count;
+  }
+
  private:
   std::string file_name_;
   std::span<const std::byte> bytes_;
@@ -73,8 +84,7 @@ bool read_bool(Cursor& cursor) {
 
 template <typename Wide, typename T>
 GgufArray read_numbers(Cursor& cursor, uint64_t count) {
-  if (sizeof(T) < 4 && count > kGgufMaxNarrowArray)
-    fail("{}: an array of {} small integers; at most {}", cursor.where(), count, kGgufMaxNarrowArray);
+  if (sizeof(T) < 4) cursor.claim(cursor.narrow_elements_left, count);
   const auto size = checked_mul(count, sizeof(T));
   if (!size) fail("{}: an array of {} elements does not fit the file", cursor.where(), count);
   const std::string_view bytes = cursor.take(*size, "the array");
@@ -107,8 +117,7 @@ GgufArray read_strings(Cursor& cursor, uint64_t count) {
 GgufArray read_array(Cursor& cursor) {
   const auto type = cursor.read<uint32_t>("the array's type");
   const auto count = cursor.read<uint64_t>("the array's length");
-  if (count > kGgufMaxArray)
-    fail("{}: an array of {} elements; at most {}", cursor.where(), count, kGgufMaxArray);
+  cursor.claim(cursor.elements_left, count);
   switch (static_cast<GgufType>(type)) {
     case GgufType::kUint8:
       return read_numbers<int64_t, uint8_t>(cursor, count);

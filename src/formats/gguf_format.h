@@ -36,8 +36,8 @@ constexpr uint64_t kGgufMaxDims = 4;
 // enough that the small objects made of them stay within a few MiB of the header's size.
 constexpr uint64_t kGgufMaxKeys = 65'536;
 constexpr uint64_t kGgufMaxTensors = 100'000;
-constexpr uint64_t kGgufMaxArray = 16'777'216;
-constexpr uint64_t kGgufMaxNarrowArray = 1'048'576;  // of elements that widen 4 or 8 times: 8 and 16 bits
+constexpr uint64_t kGgufMaxArrayElements = 16'777'216;  // of all arrays together
+constexpr uint64_t kGgufMaxNarrowElements = 1'048'576;  // of those of 8 and 16 bits, which widen to 64
 
 constexpr bool is_gguf_alignment(uint64_t value) {
   return value >= 8 && value <= 4096 && (value & (value - 1)) == 0;

@@ -74,6 +74,22 @@ std::vector<Hostile> hostile_headers() {
       {"array type", header(0, 1).str("k").u32(kArray).u32(77).u64(1).u64(0), "metadata k: unknown type 77"},
       {"array n 2^61", header(0, 1).str("k").u32(kArray).u32(kU64).u64(1ull << 61),
        "metadata k: an array of"},
+      {"narrow arrays of 2 MB",
+       header(0, 1).str("k").u32(kArray).u32(kU8).u64(2'000'000).raw(std::string(2'000'000, '0')),
+       "metadata k: an array of 2000000 elements, but the file's arrays may have only 1048576 more"},
+      {"narrow arrays of 2 MB together",
+       header(0, 2)
+           .str("j")
+           .u32(kArray)
+           .u32(kU8)
+           .u64(1'000'000)
+           .raw(std::string(1'000'000, '0'))
+           .str("k")
+           .u32(kArray)
+           .u32(kBool)
+           .u64(1'000'000)
+           .raw(std::string(1'000'000, '\0')),
+       "metadata k: an array of 1000000 elements, but the file's arrays may have only 48576 more"},
       {"array n wraps", header(0, 1).str("k").u32(kArray).u32(kU64).u64((1ull << 61) + 1),
        "metadata k: an array"},
       {"array beyond the file", header(0, 1).str("k").u32(kArray).u32(kU32).u64(3).u64(0),

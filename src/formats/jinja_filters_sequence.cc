@@ -264,6 +264,7 @@ Args without_first(const Args& args, size_t n) {
 
 Value map_filter(C ctx, V value, A args) {
   const NestingGuard guard(ctx);  // map('map', ...)
+  if (!truthy(value)) return ctx.list({});
   const ListPtr items = iterate(ctx, value);
   std::vector<Value> out;
   if (args.positional.empty()) {
@@ -286,10 +287,12 @@ Value map_filter(C ctx, V value, A args) {
   return ctx.list(std::move(out));
 }
 
-// select, reject and their forms that test an attribute: (attribute, test, test's arguments).
+// Jinja asks for the value's truth first, so none gives nothing and is no error. select, reject and their
+// forms that test an attribute: (attribute, test, test's arguments).
 template <bool keep, bool by_attribute>
 Value select_filter(C ctx, V value, A args) {
   constexpr size_t kSkip = by_attribute ? 1 : 0;
+  if (!truthy(value)) return ctx.list({});
   if (args.positional.size() < kSkip) ctx.fail("selectattr and rejectattr need an attribute");
   const Test* test = nullptr;
   Args rest;

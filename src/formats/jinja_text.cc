@@ -221,7 +221,7 @@ std::vector<std::string_view> split_space(std::string_view text, size_t most) {
   text = strip(text, {true, false});
   while (!text.empty()) {
     if (out.size() == most) {
-      out.push_back(strip(text, {false, true}));
+      out.push_back(text);
       break;
     }
     size_t end = 0;

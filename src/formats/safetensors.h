@@ -17,6 +17,8 @@ namespace chorus {
 
 // A checked safetensors file: header at most 100 MB and 100,000 tensors, no duplicate names, shape x dtype
 // equal to the span, spans contiguous from 0 to the file's end without gap or overlap. Dtypes F32, F16, BF16.
+// Refused as well: a dimension of 0, more than 8 dimensions, and "__metadata__" of more than 1 MiB or 1024
+// keys.
 class SafetensorsFile {
  public:
   static SafetensorsFile open(const std::string& path);  // Errors name the file and the tensor or field.

@@ -3,7 +3,6 @@
 // What the tests of formats/ share: files of given bytes, and the bytes of a GGUF header piece by piece.
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -14,6 +13,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/memory_file.h"
 
 namespace chorus {
 
@@ -35,25 +35,6 @@ class TestFile {
   std::string path_ = (std::filesystem::temp_directory_path() /
                        fmt::format("chorus_{}_{}", getpid(), static_cast<const void*>(this)))
                           .string();
-};
-
-// As TestFile, but in memory, for the tests that read thousands of them.
-class MemoryFile {
- public:
-  ~MemoryFile() { close(fd_); }
-  MemoryFile() = default;
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-
-  const std::string& path() const { return path_; }
-  void write(std::string_view bytes) const {
-    ASSERT_EQ(ftruncate(fd_, static_cast<off_t>(bytes.size())), 0);
-    ASSERT_EQ(pwrite(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
-  }
-
- private:
-  int fd_ = memfd_create("chorus_test", MFD_CLOEXEC);
-  std::string path_ = fmt::format("/proc/self/fd/{}", fd_);
 };
 
 // The text of the Error that `action` throws; a failure and "" where it throws none.

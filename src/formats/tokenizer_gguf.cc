@@ -44,6 +44,8 @@ void check_length(const Loader& load, const char* field, size_t length) {
 
 void read_types(Loader& load) {
   load.types.assign(load.file.strings(kTokens).size(), TokenType::kNormal);
+  if (load.types.empty()) fail("{}: no tokens", load.at(kTokens));
+  if (load.types.size() > INT32_MAX) fail("{}: {} tokens", load.at(kTokens), load.types.size());
   if (load.file.find_value(kTypes) == nullptr) return;
   const std::vector<int64_t>& types = load.file.integers(kTypes);
   check_length(load, kTypes, types.size());
@@ -97,14 +99,12 @@ TokenIds read_tokens(const Loader& load) {
     load.impl->add_token(id, texts[i], load.at(kTokens));
     load.impl->tokens[i].bytes = bytes_of(load, texts[i], i);
     const TokenType type = load.types[i];
-    if (type == TokenType::kControl || type == TokenType::kUserDefined) {
+    if (type == TokenType::kControl || type == TokenType::kUserDefined || type == TokenType::kUnknown) {
       AddedToken token;
       token.content = texts[i];
       token.id = id;
-      token.special = type == TokenType::kControl;
+      token.special = type != TokenType::kUserDefined;
       load.impl->add_added(token, load.at(kTokens));
-    } else if (type == TokenType::kUnknown) {
-      load.impl->tokens[i].special = true;
     } else {
       vocabulary.emplace(texts[i], id);
     }
@@ -231,8 +231,6 @@ Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
   auto impl = std::make_unique<Impl>();
   Loader load{file, impl.get(), model == "gpt2", {}};
   read_types(load);
-  if (load.types.empty()) fail("{}: no tokens", load.at(kTokens));
-  if (load.types.size() > INT32_MAX) fail("{}: {} tokens", load.at(kTokens), load.types.size());
   bool add_bos = true;
   if (load.byte_level) {
     load_byte_level(load, add_bos);

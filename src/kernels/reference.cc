@@ -283,6 +283,14 @@ void add(Stream& stream, const AddArgs& args) {
   for (int64_t i = range.begin; i < range.end; ++i) args.y[i] += args.x[i];
 }
 
+void gather_rows(Stream& stream, const GatherArgs& args) {
+  const Range range = stream.member->share(args.rows);
+  for (int64_t r = range.begin; r < range.end; ++r) {
+    const float* from = args.x + int64_t{args.row_index[r]} * args.cols;
+    std::copy(from, from + args.cols, args.y + r * args.cols);
+  }
+}
+
 void soft_cap(Stream& stream, const SoftCapArgs& args) {
   const Range range = stream.member->share(args.count);
   for (int64_t i = range.begin; i < range.end; ++i) args.x[i] = args.cap * std::tanh(args.x[i] / args.cap);
@@ -307,6 +315,7 @@ const Kernels kReferenceKernels = {
     .attention = attention,
     .gated_act = gated_act,
     .add = add,
+    .gather_rows = gather_rows,
     .soft_cap = soft_cap,
 };
 

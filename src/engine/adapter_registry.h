@@ -1,0 +1,54 @@
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/request.h"
+#include "model/adapter_io.h"
+
+namespace chorus {
+
+// One part of "elf@0.7+villain@0.3".
+struct MixPart {
+  std::string name;
+  float scale = 1;
+};
+
+// Parses NAME[@SCALE][+NAME[@SCALE]]... Error: an empty or invalid name, a scale that is no number, a name
+// that occurs twice.
+std::vector<MixPart> parse_mix(std::string_view text);
+
+// Adapters by name. Thread-safe. A request holds the handles it began with: replacing or removing a name
+// changes nothing for it.
+class AdapterRegistry {
+ public:
+  // `base_names` name the base itself ("base", the model's own name): a mix of just that is no adapter.
+  explicit AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names);
+
+  // Loads and then publishes in one go; a name that exists is replaced. Error: the name or the adapter is not
+  // valid; what was there stays.
+  void load(const std::string& name, const std::string& path);
+  // Loads NAME=PATH of a flag.
+  void load_flag(std::string_view flag);
+  // Loads every adapter in a directory: its folders with an adapter_config.json and its *.gguf files, by
+  // their names.
+  void load_directory(const std::string& directory);
+  bool unload(const std::string& name);  // false: no such name
+
+  std::vector<std::string> names() const;
+  AdapterHandle find(const std::string& name) const;  // null: no such name
+  // The adapters of a model name or mix; empty for the base. Error: an unknown name, with those that are
+  // known.
+  std::vector<AdapterUse> resolve(std::string_view mix) const;
+
+ private:
+  const ModelConfig& config_;
+  std::vector<std::string> base_names_;
+  mutable std::mutex mutex_;
+  std::map<std::string, AdapterHandle> adapters_;
+};
+
+}  // namespace chorus

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/thread_team.h"
+#include "engine/adapter_registry.h"
+#include "engine/engine.h"
+#include "formats/chat_template.h"
+#include "formats/tokenizer.h"
+#include "kernels/kernels.h"
+#include "model/kv_pages.h"
+#include "model/transformer.h"
+#include "model/weights.h"
+
+namespace chorus {
+
+struct RuntimeOptions {
+  int threads = 0;                      // 0: one per physical core
+  size_t kv_bytes = size_t{512} << 20;  // budget of the KV pages
+  int context_length = 0;               // 0: the model's own, or what the budget holds
+  int max_sequences = 64;
+  int max_rows = 512;  // of a step
+  int prefill_chunk = 256;
+};
+
+// A model with all that serves it: weights, tokenizer, chat template, KV pages, adapters and the engine.
+class Runtime {
+ public:
+  // `path`: a GGUF file or a Hugging Face directory. Errors as of the loaders; a KV budget below one context
+  // of 256.
+  Runtime(const std::string& path, const RuntimeOptions& options);
+
+  Engine& engine() { return *engine_; }
+  AdapterRegistry& adapters() { return *adapters_; }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  // Error: the model has no chat template.
+  const ChatTemplate& chat_template() const;
+  bool has_chat_template() const { return chat_template_.has_value(); }
+  const Model& model() const { return model_; }
+  const Kernels& kernels() const { return kernels_; }
+  int threads() const { return team_.size(); }
+  size_t kv_bytes() const;  // of the pages in fact reserved
+
+  // Token ids of a conversation as the template renders it, with the answer's opening if
+  // `add_generation_prompt`. `variables` are those of the template ("messages", "tools", ...); BOS and EOS
+  // texts are filled in.
+  std::vector<int32_t> encode_chat(json::object variables, bool add_generation_prompt = true) const;
+  // Token ids of plain text, with BOS where the model's settings add it.
+  std::vector<int32_t> encode_text(std::string_view text) const;
+
+ private:
+  ThreadTeam team_;
+  Model model_;
+  Tokenizer tokenizer_;
+  std::optional<ChatTemplate> chat_template_;
+  const Kernels& kernels_;
+  std::unique_ptr<KvPages> kv_;
+  std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<AdapterRegistry> adapters_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace chorus
