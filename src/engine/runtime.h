@@ -53,8 +53,8 @@ class Runtime {
  private:
   ThreadTeam team_;
   Model model_;
+  std::optional<ChatTemplate> chat_template_;  // before the tokenizer, which is loaded with it
   Tokenizer tokenizer_;
-  std::optional<ChatTemplate> chat_template_;
   const Kernels& kernels_;
   std::unique_ptr<KvPages> kv_;
   std::unique_ptr<Transformer> transformer_;

@@ -4,34 +4,40 @@
 #include <string>
 
 #include "base/error.h"
-#include "kernels/tables.h"
+#include "kernels/cpu/cpu_id.h"
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/reference.h"
 
 namespace chorus {
 namespace {
 
-// Best first.
-constexpr const Kernels* kTables[] = {&kReferenceKernels};
+struct Entry {
+  const Kernels* kernels;
+  bool (*can_run)();
+};
 
-bool can_run(const Kernels&) { return true; }
+bool always() { return true; }
+
+// Best first.
+constexpr Entry kEntries[] = {{&kAvx512VnniKernels, has_avx512_vnni},
+                              {&kAvx512Kernels, has_avx512},
+                              {&kAvx2Kernels, has_avx2},
+                              {&kPortableKernels, always},
+                              {&kReferenceKernels, always}};
 
 }  // namespace
 
-size_t attention_workspace(int max_rows, int heads, int dim, int max_context) {
-  const auto pieces = static_cast<size_t>(round_up(max_context, kAttentionPiece) / kAttentionPiece);
-  return static_cast<size_t>(max_rows) * static_cast<size_t>(heads) * pieces * static_cast<size_t>(dim + 2);
-}
-
 const Kernels* find_kernels(std::string_view name) {
-  for (const Kernels* table : kTables) {
-    if (name == table->name && can_run(*table)) return table;
+  for (const Entry& entry : kEntries) {
+    if (name == entry.kernels->name && entry.can_run()) return entry.kernels;
   }
   return nullptr;
 }
 
 std::vector<const Kernels*> available_kernels() {
   std::vector<const Kernels*> tables;
-  for (const Kernels* table : kTables) {
-    if (can_run(*table)) tables.push_back(table);
+  for (const Entry& entry : kEntries) {
+    if (entry.can_run()) tables.push_back(entry.kernels);
   }
   return tables;
 }

@@ -115,10 +115,11 @@ constexpr int kPagePositions = 16;
 enum class KvType : uint8_t { kF32, kF16 };
 
 // One layer's pages: [page][kv_head]{ K [dim][16 positions] | V [16 positions][dim] } of f32 or f16.
+// Aligned to 64.
 struct KvLayer {
   std::byte* data = nullptr;
   KvType type = KvType::kF32;
-  int kv_heads = 0, dim = 0;
+  int kv_heads = 0, dim = 0;  // dim is a multiple of 16, at most 512
 };
 
 constexpr size_t kv_page_bytes(KvType type, int kv_heads, int dim) {
@@ -161,7 +162,7 @@ struct AttentionArgs {
   float* workspace = nullptr;  // attention_workspace() floats
 };
 
-// Floats that the pieces of a step need: for rows x heads x pieces of (max, sum, dim values).
+// Floats that the pieces of a step need at most; a step of many rows is not cut, so this stops growing.
 size_t attention_workspace(int max_rows, int heads, int dim, int max_context);
 
 enum class Activation : uint8_t { kSilu, kGeluTanh };

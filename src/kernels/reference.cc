@@ -1,6 +1,8 @@
 // Every op as plain loops, sums in double: slow and obvious, the oracle of the other backends. Quantized
 // weights are dequantized exactly and multiplied with the f32 activations.
 
+#include "kernels/reference.h"
+
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -8,7 +10,6 @@
 
 #include "base/dtype.h"
 #include "kernels/pack.h"
-#include "kernels/tables.h"
 
 namespace chorus {
 namespace {

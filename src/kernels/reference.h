@@ -1,7 +1,5 @@
 #pragma once
 
-// The tables that kernels.cc chooses from.
-
 #include "kernels/kernels.h"
 
 namespace chorus {

@@ -1,0 +1,127 @@
+#include "engine/runtime.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "formats/gguf.h"
+
+namespace chorus {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What a model's files hold besides weights.
+struct TextFiles {
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat_template;
+};
+
+TextFiles text_from_gguf(const std::string& path) {
+  const GgufFile file = GgufFile::open(path);
+  TextFiles text{Tokenizer::from_gguf(file), std::nullopt};
+  const std::string source = file.string_or("tokenizer.chat_template", "");
+  if (!source.empty()) text.chat_template.emplace(source);
+  return text;
+}
+
+// chat_template.jinja beside the model, or the field of tokenizer_config.json.
+std::string template_source(const std::string& directory, const json::value& config) {
+  const std::string path = directory + "/chat_template.jinja";
+  if (fs::exists(path)) return read_file(path, size_t{1} << 20);
+  if (!config.is_object()) return {};
+  const json::value* field = config.get_object().if_contains("chat_template");
+  return field != nullptr && field->is_string() ? std::string(field->get_string()) : std::string();
+}
+
+TextFiles text_from_directory(const std::string& directory) {
+  const std::string config_path = directory + "/tokenizer_config.json";
+  const json::value config = fs::exists(config_path) ? read_json_file(config_path) : json::value();
+  const std::string path = directory + "/tokenizer.json";
+  TextFiles text{Tokenizer::from_json(read_json_file(path), config, path), std::nullopt};
+  const std::string source = template_source(directory, config);
+  if (!source.empty()) text.chat_template.emplace(source);
+  return text;
+}
+
+TextFiles load_text(const std::string& path) {
+  return fs::is_directory(path) ? text_from_directory(path) : text_from_gguf(path);
+}
+
+std::string token_text(const Tokenizer& tokenizer, std::optional<int32_t> id) {
+  return id ? tokenizer.token_bytes(*id) : std::string();
+}
+
+constexpr int kLoraFloatsPerRow = 512;  // sum of ranks of one row's mix
+
+}  // namespace
+
+Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
+    : team_(options.threads),
+      model_(load_model(path, team_)),
+      tokenizer_([&] {
+        TextFiles text = load_text(path);
+        chat_template_ = std::move(text.chat_template);
+        return std::move(text.tokenizer);
+      }()),
+      kernels_(choose_kernels()) {
+  const ModelConfig& config = model_.config;
+  if (tokenizer_.vocab_size() > config.vocab) {
+    fail("{}: the tokenizer has {} tokens, the embedding {} rows", path, tokenizer_.vocab_size(),
+         config.vocab);
+  }
+  const size_t page = KvPages::page_bytes(config, kernels_.default_kv);
+  const int wanted = options.context_length > 0 ? options.context_length : config.context_length;
+  const int64_t affordable = static_cast<int64_t>(options.kv_bytes / page);
+  const int64_t useful = int64_t{options.max_sequences} * ((wanted + kPagePositions - 1) / kPagePositions);
+  const int pages = static_cast<int>(std::min({affordable, useful, int64_t{1} << 24}));
+  if (pages * kPagePositions < 256) {
+    fail("the KV budget of {} MiB holds {} positions of this model; at least 256 are needed",
+         options.kv_bytes >> 20, pages * kPagePositions);
+  }
+  kv_ = std::make_unique<KvPages>(config, kernels_.default_kv, pages);
+
+  EngineConfig engine;
+  engine.model_id = model_.id;
+  engine.vocab = config.vocab;
+  engine.context_length = std::min(wanted, pages * kPagePositions);
+  engine.pages = pages;
+  engine.max_rows = options.max_rows;
+  engine.max_sequences = options.max_sequences;
+  engine.prefill_chunk = options.prefill_chunk;
+  engine.max_lora_floats_per_row = kLoraFloatsPerRow;
+  const StepLimits limits{.rows = engine.max_rows,
+                          .logit_rows = engine.max_logit_rows(),
+                          .context_length = engine.context_length,
+                          .lora_floats_per_row = engine.max_lora_floats_per_row,
+                          .segments = engine.max_segments()};
+  transformer_ = std::make_unique<Transformer>(model_, kernels_, *kv_, limits);
+  adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"});
+  engine_ = std::make_unique<Engine>(engine, [this](const Batch& batch, std::span<float> logits) {
+    transformer_->forward(team_, batch, logits);
+  });
+}
+
+const ChatTemplate& Runtime::chat_template() const {
+  if (!chat_template_) fail("the model has no chat template: only raw text can be completed");
+  return *chat_template_;
+}
+
+size_t Runtime::kv_bytes() const {
+  return static_cast<size_t>(kv_->pages()) * KvPages::page_bytes(model_.config, kernels_.default_kv);
+}
+
+std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_generation_prompt) const {
+  variables["add_generation_prompt"] = add_generation_prompt;
+  variables["bos_token"] = token_text(tokenizer_, tokenizer_.bos());
+  variables["eos_token"] = token_text(tokenizer_, tokenizer_.eos());
+  const std::string text = chat_template().render(variables);
+  // A template writes its own BOS.
+  return tokenizer_.encode(text, {.add_special = false, .parse_special = true});
+}
+
+std::vector<int32_t> Runtime::encode_text(std::string_view text) const {
+  return tokenizer_.encode(text, {.add_special = true, .parse_special = true});
+}
+
+}  // namespace chorus

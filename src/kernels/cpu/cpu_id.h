@@ -1,0 +1,10 @@
+#pragma once
+
+namespace chorus {
+
+// What this machine and its operating system let us run.
+bool has_avx2();    // with FMA and F16C
+bool has_avx512();  // F, BW, VL, DQ
+bool has_avx512_vnni();
+
+}  // namespace chorus

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace chorus {
+
+extern const Kernels kPortableKernels;
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512VnniKernels;
+
+}  // namespace chorus

@@ -1,0 +1,129 @@
+#pragma once
+
+// Ops on single rows; included after a simd header and math-inl.h. All sums over a row run in 4 x 16 lanes.
+
+#include "kernels/cpu/leaves.h"
+#include "kernels/cpu/math-inl.h"
+
+namespace chorus {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr float kLeastGroup = 1e-36f;  // 127 / it is finite; a group below counts as zero
+
+int lanes_left(int64_t left) { return left < kLanes ? static_cast<int>(left) : kLanes; }
+
+// In -127..127 whatever x is: NaN, which max and min drop as their first argument, becomes -127.
+Ints to_quants(Floats x, float inverse) {
+  const Floats scaled = mul(x, broadcast(inverse));
+  return round_to_int(min(max(scaled, broadcast(-127)), broadcast(127)));
+}
+
+void quantize(const float* x, int cols, const QuantizedRows& out) {
+  const int groups = (cols + kBlockCols - 1) / kBlockCols * (kBlockCols / kGroupCols);
+  for (int g = 0; g < groups; ++g) {
+    const int begin = g * kGroupCols;
+    const int left = cols - begin;
+    const Floats low = left > 0 ? load_n(x + begin, lanes_left(left)) : broadcast(0);
+    const Floats high = left > kLanes ? load_n(x + begin + kLanes, lanes_left(left - kLanes)) : broadcast(0);
+    const float largest = reduce_max(max(abs(low), abs(high)));
+    const float inverse = largest > kLeastGroup ? 127 / largest : 0;
+    const Ints q_low = to_quants(low, inverse);
+    const Ints q_high = to_quants(high, inverse);
+    store_int8(out.quants + begin, q_low);
+    store_int8(out.quants + begin + kLanes, q_high);
+    out.scales[g] = largest / 127;
+    out.sums[g] = reduce_add(add(q_low, q_high));
+  }
+}
+
+void rms_norm(const float* x, const float* weight, int cols, float eps, float* y) {
+  Floats sums[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
+  for (int i = 0; i < cols; i += kLanes) {
+    const Floats value = load_n(x + i, lanes_left(cols - i));
+    Floats& sum = sums[i / kLanes % 4];
+    sum = fma(value, value, sum);
+  }
+  const float mean = reduce_add(add(add(sums[0], sums[1]), add(sums[2], sums[3]))) / static_cast<float>(cols);
+  const Floats inverse = div(broadcast(1), sqrt(broadcast(mean + eps)));
+  for (int i = 0; i < cols; i += kLanes) {
+    const int lanes = lanes_left(cols - i);
+    store_n(y + i, mul(mul(load_n(x + i, lanes), inverse), load_n(weight + i, lanes)), lanes);
+  }
+}
+
+Floats silu(Floats x) { return div(x, add(broadcast(1), exp(sub(broadcast(0), x)))); }
+
+Floats gelu_tanh(Floats x) {
+  const Floats cube = mul(mul(x, x), x);
+  const Floats inner = mul(broadcast(0.7978845608028654f), fma(broadcast(0.044715f), cube, x));
+  return mul(mul(broadcast(0.5f), x), add(broadcast(1), tanh(inner)));
+}
+
+void gated_act(const float* gate, const float* up, int cols, Activation activation, float* y) {
+  for (int i = 0; i < cols; i += kLanes) {
+    const int lanes = lanes_left(cols - i);
+    const Floats x = load_n(gate + i, lanes);
+    const Floats activated = activation == Activation::kSilu ? silu(x) : gelu_tanh(x);
+    store_n(y + i, mul(activated, load_n(up + i, lanes)), lanes);
+  }
+}
+
+void rotate(float* a_at, float* b_at, Floats cos, Floats sin, int lanes) {
+  const Floats a = load_n(a_at, lanes), b = load_n(b_at, lanes);
+  store_n(a_at, sub(mul(a, cos), mul(b, sin)), lanes);
+  store_n(b_at, fma(b, cos, mul(a, sin)), lanes);
+}
+
+void rope(float* x, const float* table, int heads, int dim) {
+  const int half = dim / 2;
+  for (int i = 0; i < half; i += kLanes) {
+    const int lanes = lanes_left(half - i);
+    float padded[2 * kLanes] = {};
+    for (int j = 0; j < 2 * lanes; ++j) padded[j] = table[2 * i + j];
+    Floats cos, sin;
+    load_pairs(padded, cos, sin);
+    for (int h = 0; h < heads; ++h) rotate(x + h * dim + i, x + h * dim + half + i, cos, sin, lanes);
+  }
+}
+
+// K goes down a column of its page, V along a row.
+template <typename T>
+void scatter_kv(const T* k, const T* v, int begin, int dim, T* page, int position) {
+  for (int j = 0; j < kLanes; ++j) {
+    page[(begin + j) * kPagePositions + position] = k[j];
+    page[(kPagePositions + position) * dim + begin + j] = v[j];
+  }
+}
+
+void store_kv(const float* k, const float* v, int dim, KvType type, std::byte* page, int position) {
+  for (int d = 0; d < dim; d += kLanes) {
+    if (type == KvType::kF32) {
+      scatter_kv(k + d, v + d, d, dim, reinterpret_cast<float*>(page), position);
+      continue;
+    }
+    uint16_t k_half[kLanes], v_half[kLanes];
+    store_f16(k_half, load(k + d));
+    store_f16(v_half, load(v + d));
+    scatter_kv(k_half, v_half, d, dim, reinterpret_cast<uint16_t*>(page), position);
+  }
+}
+
+void add_rows(const float* x, float* y, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int lanes = lanes_left(count - i);
+    store_n(y + i, add(load_n(y + i, lanes), load_n(x + i, lanes)), lanes);
+  }
+}
+
+Floats capped(Floats x, float cap) { return mul(broadcast(cap), tanh(div(x, broadcast(cap)))); }
+
+void soft_cap(float* x, int64_t count, float cap) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int lanes = lanes_left(count - i);
+    store_n(x + i, capped(load_n(x + i, lanes), cap), lanes);
+  }
+}
+
+}  // namespace
+}  // namespace chorus

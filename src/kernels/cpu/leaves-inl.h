@@ -1,0 +1,30 @@
+#pragma once
+
+// The algorithms, once; a leaves_*.cc includes this after the dot_*.h (and with it simd_*.h) of its
+// instruction set.
+
+#include "kernels/cpu/attention-inl.h"
+#include "kernels/cpu/elementwise-inl.h"
+#include "kernels/cpu/leaves.h"
+#include "kernels/cpu/linear-inl.h"
+#include "kernels/cpu/math-inl.h"
+
+namespace chorus {
+namespace {
+
+constexpr Leaves kLeaves = {
+    .matmul = matmul,
+    .quantize = quantize,
+    .rms_norm = rms_norm,
+    .gated_act = gated_act,
+    .rope = rope,
+    .store_kv = store_kv,
+    .add = add_rows,
+    .soft_cap = soft_cap,
+    .attend_piece = attend_piece,
+    .merge_partials = merge_partials,
+    .finish_partial = finish_partial,
+};
+
+}  // namespace
+}  // namespace chorus

@@ -1,0 +1,8 @@
+#include "kernels/cpu/dot_avx2.h"
+#include "kernels/cpu/leaves-inl.h"
+
+namespace chorus {
+
+const Leaves kAvx2Leaves = kLeaves;
+
+}  // namespace chorus

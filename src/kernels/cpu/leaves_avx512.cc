@@ -1,0 +1,8 @@
+#include "kernels/cpu/dot_avx512.h"
+#include "kernels/cpu/leaves-inl.h"
+
+namespace chorus {
+
+const Leaves kAvx512Leaves = kLeaves;
+
+}  // namespace chorus

@@ -1,0 +1,8 @@
+#include "kernels/cpu/dot_vnni.h"
+#include "kernels/cpu/leaves-inl.h"
+
+namespace chorus {
+
+const Leaves kAvx512VnniLeaves = kLeaves;
+
+}  // namespace chorus

@@ -1,0 +1,8 @@
+#include "kernels/cpu/dot_portable.h"
+#include "kernels/cpu/leaves-inl.h"
+
+namespace chorus {
+
+const Leaves kPortableLeaves = kLeaves;
+
+}  // namespace chorus

@@ -1,0 +1,91 @@
+#pragma once
+
+// 16 lanes in one register. The same names as in simd_avx2.h and simd_portable.h; dot_*.h adds the integer
+// dot products.
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace chorus {
+namespace {
+
+constexpr int kTileStrips = 2, kTileRows = 6;  // of many rows: the accumulators fill the 32 registers
+constexpr int kDecodeRows = 8;                 // of few rows, one strip at a time: a pure stream
+constexpr int kDenseRows = 6;                  // times four chains
+
+using Floats = __m512;
+using Ints = __m512i;
+using Bytes = __m512i;
+
+__mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+Floats broadcast(float x) { return _mm512_set1_ps(x); }
+Floats load(const float* p) { return _mm512_loadu_ps(p); }
+Floats load_n(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+void store_n(float* p, Floats x, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
+
+Floats load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+Floats load_bf16(const void* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+void store_f16(uint16_t* p, Floats x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+Floats div(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }  // a b + c
+Floats abs(Floats x) { return _mm512_abs_ps(x); }
+Floats sqrt(Floats x) { return _mm512_sqrt_ps(x); }
+// The second if either is NaN.
+Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+Floats select_less(Floats a, Floats b, Floats yes, Floats no) {  // a < b ? yes : no
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+Floats select_lanes(int begin, int end, Floats yes, Floats no) {  // begin <= lane < end ? yes : no
+  const auto mask = static_cast<__mmask16>(first_lanes(end) & ~first_lanes(begin));
+  return _mm512_mask_blend_ps(mask, no, yes);
+}
+float reduce_add(Floats x) { return _mm512_reduce_add_ps(x); }
+float reduce_max(Floats x) { return _mm512_reduce_max_ps(x); }
+
+// 32 floats a0 b0 a1 b1 .. -> a and b.
+void load_pairs(const float* p, Floats& a, Floats& b) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512 low = load(p), high = load(p + 16);
+  a = _mm512_permutex2var_ps(low, even, high);
+  b = _mm512_permutex2var_ps(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high);
+}
+
+Ints broadcast_int(int32_t x) { return _mm512_set1_epi32(x); }
+Ints round_to_int(Floats x) { return _mm512_cvtps_epi32(x); }  // to nearest even
+Floats to_float(Ints x) { return _mm512_cvtepi32_ps(x); }
+int32_t reduce_add(Ints x) { return _mm512_reduce_add_epi32(x); }
+Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+Ints halve(Ints x) { return _mm512_srai_epi32(x, 1); }  // rounds down
+Ints sub(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+Floats exp2_of(Ints n) {  // 2^n for n in -126..127
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+}
+void store_int8(int8_t* p, Ints x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x));
+}
+
+Bytes load_bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+Bytes low_nibbles(Bytes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+Bytes high_nibbles(Bytes x) { return low_nibbles(_mm512_srli_epi16(x, 4)); }
+Bytes broadcast4(const int8_t* p) {  // 4 bytes to each dword
+  int32_t quad = 0;
+  __builtin_memcpy(&quad, p, 4);
+  return _mm512_set1_epi32(quad);
+}
+
+}  // namespace
+}  // namespace chorus
