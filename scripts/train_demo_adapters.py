@@ -19,7 +19,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-RANK, ALPHA, DROPOUT, BATCH, EPOCHS, LEARNING_RATE, SEED = 8, 16, 0.05, 8, 4, 6e-4, 1
+RANK, ALPHA, DROPOUT, BATCH, EPOCHS, LEARNING_RATE, SEED = 8, 16, 0.05, 8, 3, 6e-4, 1
 
 
 def load_base(path):
@@ -49,6 +49,17 @@ def collate(examples, pad):
     labels = torch.tensor([t + [-100] * (width - len(t)) for _, t in examples])
     mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i, _ in examples])
     return ids, labels, mask
+
+
+def batches(examples, order):
+    """Shuffled batches of examples of similar length: padding costs as much as text."""
+    shuffled = examples[:]
+    order.shuffle(shuffled)
+    sorted_runs = [sorted(shuffled[i : i + 8 * BATCH], key=lambda e: len(e[0])) for i in range(0, len(shuffled), 8 * BATCH)]
+    flat = [e for run in sorted_runs for e in run]
+    result = [flat[i : i + BATCH] for i in range(0, len(flat), BATCH)]
+    order.shuffle(result)
+    return result
 
 
 def loss_sum(model, batch):
@@ -85,13 +96,12 @@ def train(base, tokenizer, folder):
     steps, step, best, start = EPOCHS * math.ceil(len(data) / BATCH), 0, (math.inf, None, 0), time.time()
     print(f"{folder}: {len(data)} examples, {len(heldout)} held out, base loss {base_loss:.4f}", flush=True)
     for epoch in range(1, EPOCHS + 1):
-        order.shuffle(data)
-        for i in range(0, len(data), BATCH):
+        for batch in batches(data, order):
             model.train()
             factor = min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * factor
-            loss, n = loss_sum(model, collate(data[i : i + BATCH], pad))
+            loss, n = loss_sum(model, collate(batch, pad))
             (loss / n).backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()

@@ -54,8 +54,8 @@ class Bpe {
     std::vector<Candidate> heap;
   };
 
-  // `vocabulary`: the tokens that text can become, by their text as the file writes it. `whole_pieces`: those
-  // that ignore_merges may choose. Of two merges of the same pair the later holds.
+  // `vocabulary`: the tokens that text can become, by their text as the file writes it. Of two merges of the
+  // same pair the later holds.
   Bpe(const BpeSettings& settings, const TokenIds& vocabulary, const std::vector<BpeMerge>& merges);
 
   // Appends the ids of `piece`, less than 2^31 bytes of valid UTF-8 (or, byte-level, any bytes), in time

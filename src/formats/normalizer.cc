@@ -1,5 +1,6 @@
 #include "formats/normalizer.h"
 
+#include "base/error.h"
 #include "base/utf8.h"
 
 namespace chorus {
@@ -30,6 +31,7 @@ std::vector<Span> find_literal(const std::string& literal, std::string_view text
 
 struct Apply {
   std::string text;
+  size_t limit;
 
   std::string operator()(NormalForm form) { return normal_form(text, form); }
   std::string operator()(const LowercaseStep&) { return lowercase(text); }
@@ -40,6 +42,7 @@ struct Apply {
     for (const Span& match : find_all(step.pattern, text)) {
       out.append(text, done, match.begin - done).append(step.content);
       done = match.end;
+      if (out.size() > limit) fail("a normalizer makes a text more than {} bytes long", limit);
     }
     return out.append(text, done, text.size() - done);
   }
@@ -58,7 +61,9 @@ std::vector<Span> find_all(const TextPattern& pattern, std::string_view text) {
 }
 
 std::string normalize(const Normalizer& normalizer, std::string text) {
-  for (const NormalizerStep& step : normalizer.steps) text = std::visit(Apply{std::move(text)}, step);
+  // A few Replace steps in a file could otherwise make gigabytes of a short text.
+  const size_t limit = 64 * text.size() + 65536;
+  for (const NormalizerStep& step : normalizer.steps) text = std::visit(Apply{std::move(text), limit}, step);
   return text;
 }
 

@@ -32,7 +32,8 @@ struct Normalizer {
   std::vector<NormalizerStep> steps;
 };
 
-// The normal form of valid UTF-8. Error: a Regex over its bounds.
+// The normal form of valid UTF-8. Error: a Regex over its bounds, or replacements that make
+// the text many times longer.
 std::string normalize(const Normalizer& normalizer, std::string text);
 
 // The non-overlapping matches of the pattern, from left to right, with the empty ones, but none that touches

@@ -146,6 +146,17 @@ TEST(Tokenizer, LongRunsTakeLinearTime) {
   }
 }
 
+TEST(Tokenizer, ReplacementsCannotGrowATextWithoutBound) {
+  std::string steps;
+  for (int i = 0; i < 20; ++i) {
+    steps += fmt::format(R"({}{{"type":"Replace","pattern":{{"String":"a"}},"content":"{}"}})",
+                         i == 0 ? "" : ",", std::string(50, 'a'));
+  }
+  const Tokenizer t =
+      load(with("normalizer", (R"({"type":"Sequence","normalizers":[)" + steps + "]}").c_str()));
+  EXPECT_THROW(t.encode("a", {}), Error);
+}
+
 TEST(StreamDecoder, HoldsBackHalfACharacter) {
   const Tokenizer t = load_golden("gemma");
   StreamDecoder stream(t);

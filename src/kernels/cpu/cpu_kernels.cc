@@ -259,6 +259,14 @@ void add(Stream& stream, const AddArgs& args) {
   kLeaves.add(args.x + range.begin, args.y + range.begin, range.end - range.begin);
 }
 
+void gather_rows(Stream& stream, const GatherArgs& args) {
+  const Range range = stream.member->share(args.rows);
+  for (int64_t r = range.begin; r < range.end; ++r) {
+    const float* from = args.x + int64_t{args.row_index[r]} * args.cols;
+    std::copy(from, from + args.cols, args.y + r * args.cols);
+  }
+}
+
 template <const Leaves& kLeaves>
 void soft_cap(Stream& stream, const SoftCapArgs& args) {
   const Range range = stream.member->share(args.count, kStripRows);
@@ -284,6 +292,7 @@ constexpr Kernels make_table(const char* name) {
       .attention = attention<kLeaves>,
       .gated_act = gated_act<kLeaves>,
       .add = add<kLeaves>,
+      .gather_rows = gather_rows,
       .soft_cap = soft_cap<kLeaves>,
   };
 }
