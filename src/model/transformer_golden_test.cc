@@ -44,10 +44,9 @@ TEST_P(TransformerGolden, EveryTableIsNear) {
   for (const Kernels* kernels : available_kernels()) {
     const std::vector<float> logits = run(*kernels, {.kv = kernels->default_kv});
     const double kl = mean_kl(logits, golden_.logits, static_cast<size_t>(model_.config.vocab));
-    EXPECT_LE(kl, quantized() ? 0.02 : 1e-4) << kernels->name;
+    EXPECT_LE(kl, quantized() ? 0.02 : 5e-5) << kernels->name;
     if (quantized() && kernels->int8_activations) continue;
-    EXPECT_LE(relative_error(run(*kernels, {}), golden_.logits), std::max(1e-3, GetParam().tolerance))
-        << kernels->name;
+    EXPECT_LE(relative_error(run(*kernels, {}), golden_.logits), GetParam().tolerance) << kernels->name;
   }
 }
 
@@ -61,7 +60,7 @@ TEST_P(TransformerGolden, ChunksAndThreadsChangeNoBit) {
   }
 }
 
-// The K types: Q6_K's scales of 16 columns become scales of 32.
+// Q6_K alone is not kept exactly: its scales of 16 columns become scales of 32.
 INSTANTIATE_TEST_SUITE_P(Models, TransformerGolden,
                          testing::Values(ModelCase{"llama_tied", "llama_tied"},
                                          ModelCase{"llama_tied.gguf", "llama_tied"},
@@ -72,7 +71,8 @@ INSTANTIATE_TEST_SUITE_P(Models, TransformerGolden,
                                          ModelCase{"llama_untied.gguf", "llama_untied"},
                                          ModelCase{"qwen3", "qwen3"}, ModelCase{"qwen3.gguf", "qwen3"},
                                          ModelCase{"gemma3", "gemma3"}, ModelCase{"gemma3.gguf", "gemma3"},
-                                         ModelCase{"llama_q4_k.gguf", "llama_q4_k", 0.05}),
+                                         ModelCase{"llama_q4_k.gguf", "llama_q4_k"},
+                                         ModelCase{"llama_q6_k.gguf", "llama_q6_k", 0.1}),
                          case_name);
 
 // Sequences of different lengths in one batch.

@@ -239,23 +239,19 @@ def random_q6_k(random, rows, cols):
     """Blocks of 256: 128 bytes of low nibbles, 64 of high bit pairs, sixteen i8 scales, f16 d."""
     blocks = rows * cols // 256
     quants = random.integers(0, 256, (blocks, 192), np.uint8)
-    scales = random.integers(-60, 61, (blocks, 16)).astype(np.int8).view(np.uint8)
+    scales = random.integers(20, 61, (blocks, 16)) * random.choice([-1, 1], (blocks, 16))
+    scales = scales.astype(np.int8).view(np.uint8)
     return np.concatenate([quants, scales, half_bytes(blocks, 2.0**-12)], axis=1).reshape(rows, -1)
 
 
-def make_k_quantized():
-    """Q4_K, and Q6_K where llama.cpp's Q4_K_M has it. gguf cannot quantize to these: blocks are drawn."""
-    name = "llama_q4_k"
+def make_k_quantized(name, kind, draw):
+    """All matrices of one K type. gguf cannot quantize to these: the blocks are drawn."""
     config = llama_k()
     random = np.random.default_rng(4)
     encoded = gguf_export.encode(weights_of(new_model(name, config)), Type.F32)
     for key, (_, data) in encoded.items():
-        if data.ndim == 1:
-            continue
-        if "embed_tokens" in key or "down_proj" in key or "v_proj" in key:
-            encoded[key] = (Type.Q6_K, random_q6_k(random, *data.shape))
-        else:
-            encoded[key] = (Type.Q4_K, random_q4_k(random, *data.shape))
+        if data.ndim == 2:
+            encoded[key] = (kind, draw(random, *data.shape))
     write_quantized(name, config, encoded)
 
 
@@ -268,7 +264,8 @@ def main():
     for suffix, kind in QUANTIZED.items():
         weights = weights_of(new_model("llama_tied", llama_tied()))
         write_quantized(f"llama_tied_{suffix}", llama_tied(), gguf_export.encode(weights, kind))
-    make_k_quantized()
+    make_k_quantized("llama_q4_k", Type.Q4_K, random_q4_k)
+    make_k_quantized("llama_q6_k", Type.Q6_K, random_q6_k)
 
 
 if __name__ == "__main__":
