@@ -1,52 +1,12 @@
 #include "engine/runtime.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "base/error.h"
-#include "formats/gguf.h"
+#include "engine/text_files.h"
 
 namespace chorus {
 namespace {
-
-namespace fs = std::filesystem;
-
-// What a model's files hold besides weights.
-struct TextFiles {
-  Tokenizer tokenizer;
-  std::optional<ChatTemplate> chat_template;
-};
-
-TextFiles text_from_gguf(const std::string& path) {
-  const GgufFile file = GgufFile::open(path);
-  TextFiles text{Tokenizer::from_gguf(file), std::nullopt};
-  const std::string source = file.string_or("tokenizer.chat_template", "");
-  if (!source.empty()) text.chat_template.emplace(source);
-  return text;
-}
-
-// chat_template.jinja beside the model, or the field of tokenizer_config.json.
-std::string template_source(const std::string& directory, const json::value& config) {
-  const std::string path = directory + "/chat_template.jinja";
-  if (fs::exists(path)) return read_file(path, size_t{1} << 20);
-  if (!config.is_object()) return {};
-  const json::value* field = config.get_object().if_contains("chat_template");
-  return field != nullptr && field->is_string() ? std::string(field->get_string()) : std::string();
-}
-
-TextFiles text_from_directory(const std::string& directory) {
-  const std::string config_path = directory + "/tokenizer_config.json";
-  const json::value config = fs::exists(config_path) ? read_json_file(config_path) : json::value();
-  const std::string path = directory + "/tokenizer.json";
-  TextFiles text{Tokenizer::from_json(read_json_file(path), config, path), std::nullopt};
-  const std::string source = template_source(directory, config);
-  if (!source.empty()) text.chat_template.emplace(source);
-  return text;
-}
-
-TextFiles load_text(const std::string& path) {
-  return fs::is_directory(path) ? text_from_directory(path) : text_from_gguf(path);
-}
 
 std::string token_text(const Tokenizer& tokenizer, std::optional<int32_t> id) {
   return id ? tokenizer.token_bytes(*id) : std::string();
@@ -60,7 +20,7 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
     : team_(options.threads),
       model_(load_model(path, team_)),
       tokenizer_([&] {
-        TextFiles text = load_text(path);
+        TextFiles text = load_text_files(path);
         chat_template_ = std::move(text.chat_template);
         return std::move(text.tokenizer);
       }()),
@@ -97,9 +57,11 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
                           .segments = engine.max_segments()};
   transformer_ = std::make_unique<Transformer>(model_, kernels_, *kv_, limits);
   adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"});
-  engine_ = std::make_unique<Engine>(engine, [this](const Batch& batch, std::span<float> logits) {
-    transformer_->forward(team_, batch, logits);
-  });
+  engine_ = std::make_unique<Engine>(
+      engine, [this, observer = options.observer](const Batch& batch, std::span<float> logits) {
+        transformer_->forward(team_, batch, logits);
+        if (observer) observer(batch, logits);
+      });
 }
 
 const ChatTemplate& Runtime::chat_template() const {
@@ -111,13 +73,17 @@ size_t Runtime::kv_bytes() const {
   return static_cast<size_t>(kv_->pages()) * KvPages::page_bytes(model_.config, kernels_.default_kv);
 }
 
-std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_generation_prompt) const {
+std::string Runtime::render_chat(json::object variables, bool add_generation_prompt) const {
   variables["add_generation_prompt"] = add_generation_prompt;
   variables["bos_token"] = token_text(tokenizer_, tokenizer_.bos());
   variables["eos_token"] = token_text(tokenizer_, tokenizer_.eos());
-  const std::string text = chat_template().render(variables);
+  return chat_template().render(variables);
+}
+
+std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_generation_prompt) const {
   // A template writes its own BOS.
-  return tokenizer_.encode(text, {.add_special = false, .parse_special = true});
+  return tokenizer_.encode(render_chat(std::move(variables), add_generation_prompt),
+                           {.add_special = false, .parse_special = true});
 }
 
 std::vector<int32_t> Runtime::encode_text(std::string_view text) const {

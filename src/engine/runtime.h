@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,8 @@ struct RuntimeOptions {
   int max_sequences = 64;
   int max_rows = 512;  // of a step
   int prefill_chunk = 256;
+  // Sees every step's batch and logits after it has run; for measurements.
+  std::function<void(const Batch& batch, std::span<const float> logits)> observer;
 };
 
 // A model with all that serves it: weights, tokenizer, chat template, KV pages, adapters and the engine.
@@ -43,9 +46,10 @@ class Runtime {
   int threads() const { return team_.size(); }
   size_t kv_bytes() const;  // of the pages in fact reserved
 
-  // Token ids of a conversation as the template renders it, with the answer's opening if
-  // `add_generation_prompt`. `variables` are those of the template ("messages", "tools", ...); BOS and EOS
+  // A conversation's text. `variables` are those of the template ("messages", "tools", ...); BOS and EOS
   // texts are filled in.
+  std::string render_chat(json::object variables, bool add_generation_prompt) const;
+  // Token ids of render_chat's text.
   std::vector<int32_t> encode_chat(json::object variables, bool add_generation_prompt = true) const;
   // Token ids of plain text, with BOS where the model's settings add it.
   std::vector<int32_t> encode_text(std::string_view text) const;

@@ -202,7 +202,8 @@ bool Scheduler::waits_for_block(const Sequence& s, size_t block) const {
   return std::any_of(running_.begin(), running_.end(), computes_it);
 }
 
-// Even shares for all, then what is left over to the oldest, so that the oldest always gets on.
+// Even shares; what one does not need goes to those behind it, and the rest to the oldest. The oldest always
+// gets on.
 void Scheduler::share_prefill(int budget) {
   int streams = 0;
   for (const auto& s : running_) streams += s->planned_rows == 0;

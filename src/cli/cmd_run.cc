@@ -1,0 +1,165 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/generate.h"
+
+namespace chorus {
+namespace {
+
+struct RunOptions {
+  ModelFlags model;
+  std::string prompt, use, system;
+  int max_tokens = 512;
+  float temperature = 0.7f, top_p = 1, min_p = 0.05f, repetition_penalty = 1;
+  int top_k = 0;
+  uint64_t seed = 0;
+  bool raw = false, json = false, stats = false;
+};
+
+Request make_request(Runtime& runtime, const RunOptions& options, std::vector<int32_t> prompt) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.adapters = runtime.adapters().resolve(options.use);
+  const int room = runtime.engine().config().context_length - static_cast<int>(request.prompt.size());
+  if (room < 1) {
+    fail("the prompt has {} tokens; the context holds {}", request.prompt.size(),
+         runtime.engine().config().context_length);
+  }
+  request.max_tokens = std::min(options.max_tokens, room);
+  request.stop_ids = runtime.tokenizer().stop_ids();
+  SamplingParams& sampling = request.sampling;
+  sampling.temperature = options.temperature;
+  sampling.top_k = options.top_k;
+  sampling.top_p = options.top_p;
+  sampling.min_p = options.min_p;
+  sampling.repetition_penalty = options.repetition_penalty;
+  sampling.seed = options.seed;
+  return request;
+}
+
+void print_stats(const Generation& g, size_t prompt_tokens, double seconds) {
+  const double decoding = seconds - g.first_token_seconds;
+  std::fprintf(stderr, "%zu prompt tokens, first token after %.0f ms, %d tokens, %.1f tokens/s\n",
+               prompt_tokens, g.first_token_seconds * 1e3, g.tokens,
+               g.tokens > 1 ? (g.tokens - 1) / decoding : 0.0);
+}
+
+const char* finish_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    default:
+      return "error";
+  }
+}
+
+// Generates one answer, streamed to stdout unless it is to be JSON; returns its text.
+std::string answer(Runtime& runtime, const RunOptions& options, std::vector<int32_t> prompt) {
+  std::vector<Generation> generations(1);
+  generations[0].request = make_request(runtime, options, std::move(prompt));
+  const size_t prompt_tokens = generations[0].request.prompt.size();
+  const TextSink stream = [&](size_t, const std::string& piece) {
+    if (!options.json) std::cout << piece << std::flush;
+  };
+  const double seconds = generate(runtime, generations, stream, interrupted);
+  const Generation& g = generations[0];
+  if (options.json) {
+    const json::object document = {{"text", g.text},
+                                   {"finish_reason", finish_name(g.finish)},
+                                   {"prompt_tokens", prompt_tokens},
+                                   {"completion_tokens", g.tokens},
+                                   {"first_token_seconds", g.first_token_seconds},
+                                   {"seconds", seconds}};
+    std::cout << json::serialize(document) << '\n';
+  } else {
+    std::cout << '\n';
+  }
+  if (!std::cout.flush()) fail("cannot write to the standard output");
+  if (options.stats) print_stats(g, prompt_tokens, seconds);
+  return g.text;
+}
+
+json::object turn(std::string_view role, std::string_view content) {
+  return {{"role", role}, {"content", content}};
+}
+
+json::array opening(const RunOptions& options) {
+  json::array messages;
+  if (!options.system.empty()) messages.push_back(turn("system", options.system));
+  return messages;
+}
+
+// A conversation on the terminal until its input ends.
+void chat(Runtime& runtime, const RunOptions& options) {
+  json::array messages = opening(options);
+  std::fprintf(stderr, "%s; Ctrl-C stops an answer, Ctrl-D ends.\n", runtime.model().config.name.c_str());
+  for (std::string line; std::cerr << "> " << std::flush, std::getline(std::cin, line);) {
+    if (line.empty()) continue;
+    clear_interrupt();
+    messages.push_back(turn("user", line));
+    const std::string text = answer(runtime, options, runtime.encode_chat({{"messages", messages}}));
+    messages.push_back(turn("assistant", text));
+  }
+  std::cerr << '\n';
+}
+
+int run(const RunOptions& options, bool has_prompt) {
+  const bool terminal = isatty(STDIN_FILENO) != 0;
+  if (!has_prompt && options.raw) fail("--raw needs a prompt: -p TEXT");
+  install_interrupt_handler();
+  const std::unique_ptr<Runtime> runtime = open_runtime(options.model);
+  if (!has_prompt && terminal) {
+    chat(*runtime, options);
+    return 0;
+  }
+  std::string prompt = options.prompt;
+  if (!has_prompt) prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+  if (prompt.empty()) fail("the prompt is empty");
+  if (options.raw) {
+    answer(*runtime, options, runtime->encode_text(prompt));
+  } else {
+    json::array messages = opening(options);
+    messages.push_back(turn("user", prompt));
+    answer(*runtime, options, runtime->encode_chat({{"messages", messages}}));
+  }
+  return interrupted() ? 130 : 0;
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("run", "Complete one prompt, or chat on a terminal");
+  command->footer("Example: chorus run smollm2 --adapters adapters --use elf -p \"Who rules this forest?\"");
+  auto options = std::make_shared<RunOptions>();
+  add_model_flags(*command, options->model);
+  CLI::Option* prompt =
+      command->add_option("-p,--prompt", options->prompt, "The prompt; without it, a chat or stdin");
+  command->add_option("--use", options->use, "Adapter or mix: NAME[@SCALE][+NAME[@SCALE]]...");
+  command->add_option("--system", options->system, "System message");
+  command->add_option("--max-tokens", options->max_tokens)
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--temperature", options->temperature)
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command->add_option("--top-k", options->top_k, "0: all")->check(CLI::Range(0, 1 << 24));
+  command->add_option("--top-p", options->top_p)->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  command->add_option("--min-p", options->min_p)->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  command->add_option("--repetition-penalty", options->repetition_penalty)->check(CLI::Range(0.01, 100.0));
+  command->add_option("--seed", options->seed)->capture_default_str();
+  command->add_flag("--raw", options->raw, "Without the chat template");
+  command->add_flag("--json", options->json, "One JSON document instead of streamed text");
+  command->add_flag("--stats", options->stats, "Times and rates on stderr");
+  command->callback([=, &exit_code] { exit_code = run(*options, prompt->count() > 0); });
+}
+
+}  // namespace chorus

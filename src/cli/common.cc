@@ -1,0 +1,75 @@
+#include "cli/common.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace chorus {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The one variable of the process: a signal handler can reach nothing else.
+volatile std::sig_atomic_t interrupt_flag = 0;
+
+void on_interrupt(int) {
+  if (interrupt_flag != 0) std::_Exit(130);
+  interrupt_flag = 1;
+}
+
+fs::path cache_directory() {
+  if (const char* cache = std::getenv("CHORUS_CACHE"); cache != nullptr && *cache != '\0') return cache;
+  const char* home = std::getenv("HOME");
+  return fs::path(home == nullptr ? "." : home) / ".cache" / "chorus";
+}
+
+}  // namespace
+
+void add_model_flags(CLI::App& command, ModelFlags& flags) {
+  command.add_option("MODEL", flags.model, "GGUF file, Hugging Face directory, or a name in the cache")
+      ->required();
+  command.add_option("--adapter", flags.adapters, "An adapter, as NAME=PATH; may be repeated")
+      ->type_name("NAME=PATH");
+  command.add_option("--adapters", flags.adapter_directory, "Load every adapter in this directory")
+      ->type_name("DIR");
+  command.add_option("--threads", flags.threads, "Threads; 0: one per physical core")
+      ->check(CLI::Range(0, 256));
+  command.add_option("--kv-memory", flags.kv_memory, "Memory for keys and values, in MiB")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command.add_option("--context", flags.context, "Longest sequence in tokens; 0: the model's own")
+      ->check(CLI::Range(0, 1 << 24));
+}
+
+std::string model_path(const std::string& name) {
+  if (fs::exists(name)) return name;
+  const bool plain = name.find('/') == std::string::npos;
+  const fs::path cached = cache_directory() / (name + ".gguf");
+  if (plain && fs::exists(cached)) return cached;
+  if (plain)
+    fail("no model \"{}\": there is no such file or directory, and no {}", printable(name), cached.string());
+  fail("{}: no such file or directory", printable(name, 300));
+}
+
+std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions options) {
+  options.threads = flags.threads;
+  options.kv_bytes = static_cast<size_t>(flags.kv_memory) << 20;
+  options.context_length = flags.context;
+  auto runtime = std::make_unique<Runtime>(model_path(flags.model), options);
+  if (!flags.adapter_directory.empty()) runtime->adapters().load_directory(flags.adapter_directory);
+  for (const std::string& adapter : flags.adapters) runtime->adapters().load_flag(adapter);
+  return runtime;
+}
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  sigaction(SIGINT, &action, nullptr);
+}
+
+bool interrupted() { return interrupt_flag != 0; }
+void clear_interrupt() { interrupt_flag = 0; }
+
+}  // namespace chorus
