@@ -61,8 +61,9 @@ void check_complete(const AdapterFile& file, const ModelConfig& config) {
   const auto check = [&](int layer, Target target) {
     const bool expected = file.expects(layer, target), found = present.contains({layer, target});
     if (expected == found) return;
-    fail("{}: layer {} {}: adapter_config.json {}, but the file has {} tensors for it", file.path, layer,
-         target_info(target).hf_name, expected ? "adapts it" : "does not adapt it", found ? "" : "no");
+    fail("{}: layer {} {}: adapter_config.json {}, but the file has {} for it", file.path, layer,
+         target_info(target).hf_name, expected ? "adapts it" : "does not adapt it",
+         found ? "tensors" : "no tensors");
   };
   for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
     for (int t = 0; t < kLayerTargets; ++t) check(layer, static_cast<Target>(t));

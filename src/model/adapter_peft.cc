@@ -122,6 +122,19 @@ bool is_empty(const json::value& value) {
   return false;
 }
 
+// The ways to start that leave the base weights alone. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) train
+// against changed ones, so that the adapter by itself is not the difference.
+void check_init(const json::object& object, const std::string& what) {
+  constexpr std::array<std::string_view, 3> kKnown = {"gaussian", "eva", "orthogonal"};
+  const json::value* init = object.if_contains("init_lora_weights");
+  if (init == nullptr || init->is_null() || init->is_bool()) return;
+  if (!init->is_string()) fail("{}: init_lora_weights must be true, false or a string", what);
+  const std::string_view name = init->get_string();
+  if (std::ranges::find(kKnown, name) != kKnown.end()) return;
+  fail("{}: init_lora_weights is \"{}\"; supported are true, false, \"{}\", which leave the base as it is",
+       what, printable(name), fmt::join(kKnown, "\", \""));
+}
+
 // Everything else must be off: a field that we do not know may change the mathematics.
 void refuse_unknown_fields(const json::object& object, const std::string& what) {
   for (const auto& [key, value] : object) {
@@ -133,15 +146,7 @@ void refuse_unknown_fields(const json::object& object, const std::string& what) 
   const json::value* bias = object.if_contains("bias");
   if (bias != nullptr && *bias != "none")
     fail("{}: bias must be \"none\"; trained biases are not supported", what);
-  // These start from changed base weights, so the adapter alone is not the difference.
-  const json::value* init = object.if_contains("init_lora_weights");
-  if (init != nullptr && init->is_string()) {
-    for (const std::string_view changed : {"pissa", "olora", "corda", "loftq"}) {
-      if (init->get_string().starts_with(changed)) {
-        fail("{}: init_lora_weights is \"{}\", which changes the base weights; not supported", what, changed);
-      }
-    }
-  }
+  check_init(object, what);
 }
 
 double finite_number(const json::object& object, std::string_view field, const std::string& what,
