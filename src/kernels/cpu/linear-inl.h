@@ -12,6 +12,9 @@ namespace {
 
 constexpr int kGroupsPerBlock = kBlockCols / kGroupCols;
 constexpr int kChains = 4;
+// Few rows stream a strip once, from memory: what the hardware fetches ahead by itself reached 0.7 of the
+// read bandwidth of one core, this 0.8 to 0.86.
+constexpr int kPrefetchBytes = 2304;
 
 // Start of a rectangle's strip.
 const std::byte* strip_at(const MatmulArgs& args, int strip) {
@@ -92,6 +95,12 @@ struct QuantizedTile {
       for (int r = 0; r < kRows; ++r) products[s][r] = broadcast(0);
     }
     for (int b = 0; b < blocks; ++b, block += kBlockBytes) {
+      if constexpr (kStrips == 1) {
+#pragma GCC unroll 32
+        for (int line = 0; line < kBlockBytes / 64; ++line) {
+          __builtin_prefetch(block + kPrefetchBytes + line * 64);
+        }
+      }
 #pragma GCC unroll 2
       for (int g = 0; g < kGroupsPerBlock; ++g, x += kGroupCols, ++x_scales, ++x_sums) {
         Ints dots[kStrips][kRows];
