@@ -98,8 +98,8 @@ void unpack_q8_block(const std::byte* block, int row, float* out) {
   }
 }
 
-float unpack_element(const std::byte* strip, MatrixLayout layout, int row, int col) {
-  const auto index = static_cast<size_t>(col) * kStripRows + static_cast<size_t>(row);
+float unpack_element(const std::byte* strip, MatrixLayout layout, int width, int row, int col) {
+  const auto index = static_cast<size_t>(col) * static_cast<size_t>(width) + static_cast<size_t>(row);
   if (layout == MatrixLayout::kF32) {
     float value = 0;
     std::memcpy(&value, strip + 4 * index, sizeof value);
@@ -116,9 +116,9 @@ void pack_strip(MatrixLayout layout, const float* values, int64_t stride, int ro
                 std::byte* strip) {
   assert(!is_quantized(layout) && rows >= 1 && rows <= kStripRows);
   for (int col = 0; col < cols; ++col) {
-    for (int row = 0; row < kStripRows; ++row) {
-      const float value = row < rows ? values[row * stride + col] : 0.0f;
-      const auto index = static_cast<size_t>(col) * kStripRows + static_cast<size_t>(row);
+    for (int row = 0; row < rows; ++row) {
+      const float value = values[row * stride + col];
+      const auto index = static_cast<size_t>(col * rows + row);
       if (layout == MatrixLayout::kF32) {
         std::memcpy(strip + 4 * index, &value, sizeof value);
         continue;
@@ -142,8 +142,9 @@ void unpack_row(const PackedMatrix& matrix, int row, int begin, int end, float* 
   const std::byte* strip = matrix.data + strip_bytes(matrix.layout, matrix.has_min, matrix.cols) *
                                              static_cast<size_t>(row / kStripRows);
   if (!is_quantized(matrix.layout)) {
+    const int width = strip_width(matrix.rows, row / kStripRows);
     for (int col = begin; col < end; ++col) {
-      out[col - begin] = unpack_element(strip, matrix.layout, row % kStripRows, col);
+      out[col - begin] = unpack_element(strip, matrix.layout, width, row % kStripRows, col);
     }
     return;
   }

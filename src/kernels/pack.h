@@ -1,7 +1,7 @@
 #pragma once
 
 // Bytes <-> the layouts of packed_matrix.h. Pure functions of one strip or one row, so that the caller
-// decides how strips are shared out. Every byte of the strip is written, padding included.
+// decides how strips are shared out. Every byte of the strip is written, padding included (the slack is not).
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +24,7 @@ struct Q8Group {
 };
 
 // `rows` (1..16) rows of `cols` floats, `stride` floats apart -> a strip of kF32, kF16 or kBF16 (round to
-// nearest even).
+// nearest even) that is as wide as it has rows.
 void pack_strip(MatrixLayout layout, const float* values, int64_t stride, int rows, int cols,
                 std::byte* strip);
 

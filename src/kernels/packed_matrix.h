@@ -1,19 +1,21 @@
 #pragma once
 
-// The in-memory layouts of weights. A matrix W [rows, cols] (rows = outputs) is stored as strips of 16 rows,
-// the last one padded with zero rows; a strip is contiguous along cols, so a thread streams it. Lanes of a
-// vector are the strip's rows, so nothing is ever summed across lanes.
+// The in-memory layouts of weights. A matrix W [rows, cols] (rows = outputs) is stored as strips of 16 rows;
+// a strip is contiguous along cols, so a thread streams it. Lanes of a vector are the strip's rows, so
+// nothing is ever summed across lanes.
 //
-//   kF32, kF16, kBF16   strip = [cols][16] elements.
+//   kF32, kF16, kBF16   strip = [cols][16] elements; the last strip is only as wide as it has rows, so that a
+//                       LoRA of rank 4 takes the bytes of rank 4. Kernels still load 16 lanes at a time: the
+//                       last strip's memory must go on for kStripSlack bytes, of any content.
 //   kQ4                 strip = [ceil(cols / 64)] blocks of 64 columns, two groups of 32:
 //                         f16 scale[2][16] | (f16 min[2][16] if has_min) | nibbles[2 groups][4][16 rows][4]
 //                       a byte at [g][l][row][j] holds column 32 g + 4 l + j in its low nibble and column
 //                       32 g + 16 + 4 l + j in its high one. w = scale * (q - 8), or scale * q + min if
 //                       has_min.
-//   kQ8                 strip = blocks of 64 columns: f16 scale[2][16] | u8[2 groups][8][16 rows][4], a byte
-//   at
-//                       [g][l][row][j] being column 32 g + 4 l + j. w = scale * (q - 128).
-// Columns past `cols` in the last block have zero scale and min.
+//   kQ8                 strip = blocks of 64 columns: f16 scale[2][16] | u8[2 groups][8][16 rows][4]
+//                       a byte at [g][l][row][j] holds column 32 g + 4 l + j. w = scale * (q - 128).
+// The quantized layouts pad the last strip with zero rows; columns past `cols` in the last block have zero
+// scale and min.
 
 #include <cstddef>
 #include <cstdint>
@@ -47,6 +49,7 @@ constexpr size_t block_bytes(MatrixLayout layout, bool has_min) {
   return scales * (has_min ? 2 : 1) + kStripRows * kBlockCols / 2;
 }
 
+// Bytes of one full strip, which is also the distance between strips.
 constexpr size_t strip_bytes(MatrixLayout layout, bool has_min, int cols) {
   if (is_quantized(layout)) {
     return block_bytes(layout, has_min) * static_cast<size_t>(round_up(cols, kBlockCols) / kBlockCols);
@@ -54,9 +57,21 @@ constexpr size_t strip_bytes(MatrixLayout layout, bool has_min, int cols) {
   return static_cast<size_t>(cols) * kStripRows * (layout == MatrixLayout::kF32 ? 4 : 2);
 }
 
-// Bytes of a whole matrix.
+// Rows, and lanes, of a strip.
+constexpr int strip_width(int rows, int strip) {
+  const int left = rows - strip * kStripRows;
+  return left < kStripRows ? left : kStripRows;
+}
+
+constexpr size_t kStripSlack = 64;
+
+// Bytes of a whole matrix, slack included.
 constexpr size_t packed_bytes(MatrixLayout layout, bool has_min, int rows, int cols) {
-  return strip_bytes(layout, has_min, cols) * static_cast<size_t>(round_up(rows, kStripRows) / kStripRows);
+  const size_t strip = strip_bytes(layout, has_min, cols);
+  const auto full = static_cast<size_t>(rows / kStripRows), rest = static_cast<size_t>(rows % kStripRows);
+  if (rest == 0) return strip * full;
+  if (is_quantized(layout)) return strip * (full + 1);
+  return strip * full + strip / kStripRows * rest + kStripSlack;
 }
 
 }  // namespace chorus

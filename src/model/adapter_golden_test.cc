@@ -127,7 +127,7 @@ void expect_bytes_of_elements(const AdapterCase& c) {
 TEST(AdapterMemory, IsThatOfItsElements) { expect_bytes_of_elements({"rank64", "llama_tied", true}); }
 
 // Until a strip of fewer than 16 rows is stored narrow, A takes the memory of ranks rounded up to 16.
-TEST(AdapterMemory, DISABLED_IsThatOfItsElementsAtAnyRank) {
+TEST(AdapterMemory, IsThatOfItsElementsAtAnyRank) {
   for (const AdapterCase& c : kCases) expect_bytes_of_elements(c);
 }
 

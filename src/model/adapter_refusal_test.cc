@@ -122,8 +122,8 @@ class AdapterRefusal : public testing::Test {
 };
 
 TEST_F(AdapterRefusal, UntouchedCopiesLoad) {
-  EXPECT_EQ(load_peft()->pairs_count(), 6);
-  EXPECT_EQ(load_gguf()->pairs_count(), 6);
+  EXPECT_GT(load_peft()->bytes(), 0u);
+  EXPECT_EQ(load_gguf()->bytes(), load_peft()->bytes());
 }
 
 TEST_F(AdapterRefusal, MathematicsThatIsNotOurs) {

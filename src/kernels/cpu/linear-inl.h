@@ -12,15 +12,23 @@ namespace {
 
 constexpr int kGroupsPerBlock = kBlockCols / kGroupCols;
 constexpr int kChains = 4;
+// Few rows stream a strip once, from memory: what the hardware fetches ahead by itself reached 0.7 of the
+// read bandwidth of one core, this 0.8 to 0.86.
+constexpr int kPrefetchBytes = 2304;
 
 // Start of a rectangle's strip.
 const std::byte* strip_at(const MatmulArgs& args, int strip) {
   return args.strips + args.strip_bytes * static_cast<size_t>(strip);
 }
 
+// Rows, and lanes, that a strip has.
+int width_of(const MatmulArgs& args, int strip) {
+  const int left = args.columns - strip * kStripRows;
+  return left < kStripRows ? left : kStripRows;
+}
+
 void store_result(const MatmulArgs& args, int strip, int row, Floats product) {
-  const int column = strip * kStripRows;
-  const int lanes = args.columns - column < kStripRows ? args.columns - column : kStripRows;
+  const int column = strip * kStripRows, lanes = width_of(args, strip);
   float* y = args.y + row * args.y_stride + column;
   if (args.bias != nullptr) product = chorus::add(product, load_n(args.bias + column, lanes));
   if (args.add) product = fma(broadcast(args.scale), product, load_n(y, lanes));
@@ -87,6 +95,12 @@ struct QuantizedTile {
       for (int r = 0; r < kRows; ++r) products[s][r] = broadcast(0);
     }
     for (int b = 0; b < blocks; ++b, block += kBlockBytes) {
+      if constexpr (kStrips == 1) {
+#pragma GCC unroll 32
+        for (int line = 0; line < kBlockBytes / 64; ++line) {
+          __builtin_prefetch(block + kPrefetchBytes + line * 64);
+        }
+      }
 #pragma GCC unroll 2
       for (int g = 0; g < kGroupsPerBlock; ++g, x += kGroupCols, ++x_scales, ++x_sums) {
         Ints dots[kStrips][kRows];
@@ -121,8 +135,9 @@ template <MatrixLayout kLayout>
 struct DenseTile {
   static constexpr int kElementBytes = kLayout == MatrixLayout::kF32 ? 4 : 2;
 
-  static Floats load_line(const std::byte* strip, int k) {
-    const std::byte* line = strip + int64_t{k} * kStripRows * kElementBytes;
+  // 16 lanes, of which those past the strip's width hold what comes next in memory: they are never stored.
+  static Floats load_line(const std::byte* strip, int width, int k) {
+    const std::byte* line = strip + int64_t{k} * width * kElementBytes;
     if constexpr (kLayout == MatrixLayout::kF32) {
       return load(reinterpret_cast<const float*>(line));
     } else if constexpr (kLayout == MatrixLayout::kF16) {
@@ -136,6 +151,7 @@ struct DenseTile {
   static void run(const MatmulArgs& args, int strip, int row) {
     static_assert(kStrips == 1);
     const std::byte* weights = strip_at(args, strip);
+    const int width = width_of(args, strip);
     const float* x = args.x + int64_t{row} * args.k;
     Floats chains[kRows][kChains];
 #pragma GCC unroll 8
@@ -146,11 +162,12 @@ struct DenseTile {
     int k = 0;
     for (; k + kChains <= args.k; k += kChains) {
 #pragma GCC unroll 4
-      for (int c = 0; c < kChains; ++c) add_line(load_line(weights, k + c), x + k + c, args.k, c, chains);
+      for (int c = 0; c < kChains; ++c)
+        add_line(load_line(weights, width, k + c), x + k + c, args.k, c, chains);
     }
 #pragma GCC unroll 4
     for (int c = 0; c < kChains; ++c) {
-      if (k + c < args.k) add_line(load_line(weights, k + c), x + k + c, args.k, c, chains);
+      if (k + c < args.k) add_line(load_line(weights, width, k + c), x + k + c, args.k, c, chains);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
