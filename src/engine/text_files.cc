@@ -24,7 +24,11 @@ std::optional<ChatTemplate> parse_template(const std::string& source, std::strin
 
 TextFiles text_from_gguf(const std::string& path) {
   const GgufFile file = GgufFile::open(path);
-  return {Tokenizer::from_gguf(file), parse_template(file.string_or("tokenizer.chat_template", ""), path)};
+  constexpr std::string_view kTemplate = "tokenizer.chat_template";
+  TextFiles text{Tokenizer::from_gguf(file), std::nullopt};
+  if (file.find_value(kTemplate) != nullptr)
+    text.chat_template = parse_template(file.string(kTemplate), path);
+  return text;
 }
 
 // chat_template.jinja beside the model, or the field of tokenizer_config.json.

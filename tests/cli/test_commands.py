@@ -12,7 +12,6 @@ import pytest
 from test_hostile_files import RUN, check_refused
 
 COMMANDS = ("run", "story", "batch", "eval", "inspect", "tokenize")
-MODEL_COMMANDS = ("run", "story", "eval", "inspect", "tokenize", "batch")
 
 
 def arguments_of(command, model, tmp_path):
@@ -71,7 +70,7 @@ def test_usage_errors_exit_2(run_chorus, arguments):
     assert result.stdout == "" and result.stderr != ""
 
 
-@pytest.mark.parametrize("command", MODEL_COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("model", ["/no/such/file", "no-such-name"])
 def test_missing_model(run_chorus, tmp_path, command, model):
     check_refused(run_chorus(command, *arguments_of(command, model, tmp_path)), model)
@@ -116,7 +115,8 @@ def test_raw_text_is_that_of_json(run_chorus, tiny_gguf):
 
 def test_an_adapter_changes_the_text_and_scale_0_does_not(run_chorus, tiny_gguf, tiny_adapters):
     flags = ("--max-tokens", "16", "--temperature", "0", "--adapter", f"a={tiny_adapters['all_linear']}")
-    base, adapted, none = (run_json(run_chorus, tiny_gguf, *flags, "--use", use)["text"] for use in ("base", "a", "a@0"))
+    uses = ("base", "a", "a@0")
+    base, adapted, none = (run_json(run_chorus, tiny_gguf, *flags, "--use", use)["text"] for use in uses)
     assert base == none != adapted
 
 
@@ -185,7 +185,10 @@ def test_eval_chats(run_chorus, smollm2, tmp_path):
     assert 0 < document["nll"] < 5 and 4 <= document["tokens"] <= 40
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"messages": []}', '{"messages": 7}', '{"messages": [{"role": "x"}]}'])
+BAD_CHATS = ("{", "[]", "{}", '{"messages": []}', '{"messages": 7}', '{"messages": [{"role": "x"}]}')
+
+
+@pytest.mark.parametrize("line", BAD_CHATS)
 def test_eval_bad_chats(run_chorus, smollm2, tmp_path, line):
     chats = tmp_path / "chats.jsonl"
     chats.write_text(line + "\n")
