@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the first seeds of corpus/gguf_*, corpus/safetensors_header and corpus/json."""
+"""Makes the first seeds of corpus/gguf_*, corpus/safetensors_header, corpus/json and of the adapters."""
 
 import json
 import pathlib
@@ -80,5 +80,17 @@ def other_seeds():
     save("json", "large_number", b"[1e308, -0.0, 1e400]")
 
 
+def adapter_seeds():
+    golden = HERE.parent.parent / "golden" / "adapters"
+    for name in ("qv", "layers", "rank1", "patterns"):
+        config = json.loads((golden / name / "adapter_config.json").read_text())
+        text = json.dumps({key: value for key, value in config.items() if value not in (None, False, {})})
+        tensors = (golden / name / "adapter_model.safetensors").read_bytes()
+        save("adapter_config", name, text.encode() + b"\0" + tensors)
+    for name in ("qv", "layers", "rank1"):
+        save("lora_load", name, (golden / f"{name}.gguf").read_bytes())
+
+
 gguf_seeds()
 other_seeds()
+adapter_seeds()
