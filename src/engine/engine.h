@@ -86,6 +86,7 @@ class Engine {
 
   EngineStats stats() const;  // lock-free; of the last step
   const EngineConfig& config() const { return config_; }
+  const RequestLimits& limits() const { return limits_; }  // what submit() holds requests to
 
  private:
   using Sequences = std::vector<std::unique_ptr<Sequence>>;
