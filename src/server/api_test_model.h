@@ -38,13 +38,16 @@ inline ApiModel test_model() {
   limits.pages = 512;
   limits.max_lora_floats_per_row = 256;
   const auto encode = [](std::string_view text) { return test_tokenizer().encode(text, {}); };
-  return {test_tokenizer(), limits,
+  return {"base",
+          test_tokenizer(),
+          limits,
           [=](json::object variables) {
             const std::string text = json::serialize(variables);
             if (text.find("raise") != std::string::npos) fail("the template: line 1: no");
             return encode(text);
           },
-          encode, resolve_test_mix};
+          encode,
+          resolve_test_mix};
 }
 
 // The body of a valid request, with members added or replaced.

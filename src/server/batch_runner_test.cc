@@ -86,6 +86,7 @@ TEST_F(BatchRunnerTest, AnswersEveryLine) {
   EXPECT_EQ(counts.total, 40u);
   EXPECT_EQ(counts.failed, 0u);
   EXPECT_GT(most_sequences, 4u);
+  EXPECT_GT(engine.stats().cancelled, 0u);  // what met its stop string does not run on
   const json::value first = result(1);
   EXPECT_EQ(first.at("custom_id"), "r0");
   EXPECT_EQ(first.at("id"), "batch_req_1");
