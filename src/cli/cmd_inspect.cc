@@ -75,8 +75,11 @@ json::object describe_model(const std::string& path) {
 
 int inspect(const InspectOptions& options) {
   const std::string path = model_path(options.path);
-  const json::object document =
-      is_adapter(path) ? describe_adapter(path, options.model) : describe_model(path);
+  const bool adapter = is_adapter(path);
+  if (!adapter && !options.model.empty()) {
+    fail("{}: a model; only an adapter can fit --model", printable(path, 300));
+  }
+  const json::object document = adapter ? describe_adapter(path, options.model) : describe_model(path);
   if (options.json) {
     std::cout << json::serialize(document) << '\n';
     return 0;

@@ -70,7 +70,8 @@ std::string answer(Runtime& runtime, const RunOptions& options, std::vector<int3
   const TextSink stream = [&](size_t, const std::string& piece) {
     if (!options.json) std::cout << piece << std::flush;
   };
-  const double seconds = generate(runtime, generations, stream, interrupted);
+  const auto stop = [] { return interrupted() || !std::cout; };
+  const double seconds = generate(runtime, generations, stream, stop);
   const Generation& g = generations[0];
   if (options.json) {
     const json::object document = {{"text", g.text},
@@ -83,7 +84,7 @@ std::string answer(Runtime& runtime, const RunOptions& options, std::vector<int3
   } else {
     std::cout << '\n';
   }
-  if (!std::cout.flush()) fail("cannot write to the standard output");
+  flush_output();
   if (options.stats) print_stats(g, prompt_tokens, seconds);
   return g.text;
 }
@@ -114,7 +115,7 @@ void chat(Runtime& runtime, const RunOptions& options) {
 
 int run(const RunOptions& options, bool has_prompt) {
   const bool terminal = isatty(STDIN_FILENO) != 0;
-  if (!has_prompt && options.raw) fail("--raw needs a prompt: -p TEXT");
+  if (!has_prompt && terminal && options.raw) fail("--raw needs a prompt: -p TEXT");
   install_interrupt_handler();
   const std::unique_ptr<Runtime> runtime = open_runtime(options.model);
   if (!has_prompt && terminal) {
@@ -149,13 +150,13 @@ void add_run_command(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   command->add_option("--temperature", options->temperature)
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(number_in(0.0, 100.0))
       ->capture_default_str();
   command->add_option("--top-k", options->top_k, "0: all")->check(CLI::Range(0, 1 << 24));
-  command->add_option("--top-p", options->top_p)->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--min-p", options->min_p)->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--repetition-penalty", options->repetition_penalty)->check(CLI::Range(0.01, 100.0));
-  command->add_option("--seed", options->seed)->capture_default_str();
+  command->add_option("--top-p", options->top_p)->check(number_in(0.0, 1.0))->capture_default_str();
+  command->add_option("--min-p", options->min_p)->check(number_in(0.0, 1.0))->capture_default_str();
+  command->add_option("--repetition-penalty", options->repetition_penalty)->check(number_in(0.01, 100.0));
+  command->add_option("--seed", options->seed)->check(CLI::NonNegativeNumber)->capture_default_str();
   command->add_flag("--raw", options->raw, "Without the chat template");
   command->add_flag("--json", options->json, "One JSON document instead of streamed text");
   command->add_flag("--stats", options->stats, "Times and rates on stderr");

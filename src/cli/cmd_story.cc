@@ -97,7 +97,7 @@ void add_story_command(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<StoryOptions>();
   add_model_flags(*command, options->model);
   command->add_option("PREMISE", options->premise)->capture_default_str();
-  command->add_option("--seed", options->seed)->capture_default_str();
+  command->add_option("--seed", options->seed)->check(CLI::NonNegativeNumber)->capture_default_str();
   command->callback([=, &exit_code] { exit_code = story(*options); });
 }
 

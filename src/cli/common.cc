@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 
 #include "base/error.h"
 
@@ -61,6 +62,19 @@ std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions op
   if (!flags.adapter_directory.empty()) runtime->adapters().load_directory(flags.adapter_directory);
   for (const std::string& adapter : flags.adapters) runtime->adapters().load_flag(adapter);
   return runtime;
+}
+
+void flush_output() {
+  if (!std::cout.flush()) fail("cannot write to the standard output");
+}
+
+CLI::Validator number_in(double min, double max) {
+  const auto check = [=](const std::string& text) -> std::string {
+    double value = 0;
+    const bool good = CLI::detail::lexical_cast(text, value) && value >= min && value <= max;
+    return good ? "" : fmt::format("{} is not a number in {}..{}", printable(text), min, max);
+  };
+  return CLI::Validator(check, fmt::format("in {}..{}", min, max));
 }
 
 void install_interrupt_handler() {

@@ -28,6 +28,12 @@ std::string model_path(const std::string& name);
 // Loads model and adapters.
 std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions options = {});
 
+// Error: what was written to the standard output has not all arrived.
+void flush_output();
+
+// A check for a flag: a number in [min, max], which NaN is not.
+CLI::Validator number_in(double min, double max);
+
 // Ctrl-C: the first sets a flag for the work to notice, the second ends the process.
 void install_interrupt_handler();
 bool interrupted();

@@ -46,6 +46,9 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
   engine.max_sequences = options.max_sequences;
   engine.prefill_chunk = options.prefill_chunk;
   engine.max_lora_floats_per_row = kLoraFloatsPerRow;
+  if (options.poison_freed_pages) {
+    engine.on_page_freed = [this](int32_t page) { kv_->poison(page); };
+  }
   const StepLimits limits{.rows = engine.max_rows,
                           .logit_rows = engine.max_logit_rows(),
                           .context_length = engine.context_length,

@@ -21,6 +21,7 @@ struct RuntimeOptions {
   int max_sequences = 64;
   int max_rows = 512;  // of a step
   int prefill_chunk = 256;
+  bool poison_freed_pages = false;  // fill KV pages with NaN when nobody may read them again; for tests
   // Sees every step's batch and logits after it has run; for measurements.
   std::function<void(const Batch& batch, std::span<const float> logits)> observer;
 };

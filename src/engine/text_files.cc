@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "base/error.h"
 #include "base/mapped_file.h"
 #include "formats/gguf.h"
 #include "formats/json.h"
@@ -11,12 +12,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// An empty source is none.
+std::optional<ChatTemplate> parse_template(const std::string& source, std::string_view where) {
+  if (source.empty()) return std::nullopt;
+  try {
+    return ChatTemplate(source);
+  } catch (const Error& error) {
+    fail("{}: {}", where, error.what());
+  }
+}
+
 TextFiles text_from_gguf(const std::string& path) {
   const GgufFile file = GgufFile::open(path);
-  TextFiles text{Tokenizer::from_gguf(file), std::nullopt};
-  const std::string source = file.string_or("tokenizer.chat_template", "");
-  if (!source.empty()) text.chat_template.emplace(source);
-  return text;
+  return {Tokenizer::from_gguf(file), parse_template(file.string_or("tokenizer.chat_template", ""), path)};
 }
 
 // chat_template.jinja beside the model, or the field of tokenizer_config.json.
@@ -32,10 +40,8 @@ TextFiles text_from_directory(const std::string& directory) {
   const std::string config_path = directory + "/tokenizer_config.json";
   const json::value config = fs::exists(config_path) ? read_json_file(config_path) : json::value();
   const std::string path = directory + "/tokenizer.json";
-  TextFiles text{Tokenizer::from_json(read_json_file(path), config, path), std::nullopt};
-  const std::string source = template_source(directory, config);
-  if (!source.empty()) text.chat_template.emplace(source);
-  return text;
+  return {Tokenizer::from_json(read_json_file(path), config, path),
+          parse_template(template_source(directory, config), directory)};
 }
 
 }  // namespace

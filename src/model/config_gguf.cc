@@ -39,6 +39,9 @@ class Keys {
 
 ModelConfig common(const Keys& keys) {
   const GgufFile& file = keys.file();
+  if (const std::string type = file.string_or("general.type", "model"); type != "model") {
+    fail("{}: general.type is \"{}\"; a \"model\" is needed", file.path(), printable(type));
+  }
   ModelConfig c;
   c.architecture = file.string("general.architecture");
   c.name = file.string_or("general.name", c.architecture);

@@ -15,6 +15,8 @@ class KvPages {
   KvPages(const ModelConfig& config, KvType type, int pages);
   int pages() const { return pages_; }
   KvLayer layer(int index) const { return layers_[static_cast<size_t>(index)]; }
+  // Fills a page of every layer with NaN, so that whoever reads what it held shows it.
+  void poison(int32_t page);
   // Bytes one page takes over all layers.
   static size_t page_bytes(const ModelConfig& config, KvType type);
 

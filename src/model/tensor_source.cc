@@ -71,7 +71,7 @@ const FileTensor& TensorSource::take(const std::string& name, const std::vector<
   if (it == tensors_.end()) fail("{}: tensor {} is missing", path_, name);
   const FileTensor& tensor = *it->second.tensor;
   if (tensor.shape != shape) {
-    fail("{}: tensor {} has shape {}; {} is needed", path_, name, shape_text(tensor.shape),
+    fail("{}: tensor {} has shape {}; {} is needed", it->second.file->path(), name, shape_text(tensor.shape),
          shape_text(shape));
   }
   it->second.taken = true;

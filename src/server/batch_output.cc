@@ -34,6 +34,7 @@ size_t number_of(std::string_view text, const std::string& where) {
 BatchOutput::BatchOutput(std::string path, std::string_view fingerprint)
     : path_(std::move(path)), partial_path_(path_ + ".partial") {
   std::error_code unused;
+  if (fs::is_directory(path_, unused)) fail("{}: is a directory", printable(path_, 300));
   if (fs::file_size(partial_path_, unused) > 0 && !unused) resume(fingerprint);
   file_.open(partial_path_, std::ios::binary | std::ios::app);
   if (size_ == 0) {

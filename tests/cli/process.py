@@ -1,0 +1,62 @@
+"""Runs a command and measures it."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+
+
+@dataclasses.dataclass
+class Result:
+    """`rc` is negative where a signal ended the process; `max_rss` is in bytes."""
+
+    rc: int
+    stdout: str
+    stderr: str
+    max_rss: int
+    seconds: float
+
+
+class Launcher:
+    """Starts commands from a small process; see launcher.py."""
+
+    def __init__(self):
+        script = pathlib.Path(__file__).parent / "launcher.py"
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.folder = tempfile.TemporaryDirectory()
+
+    def run(self, command, stdin="/dev/null", stdout=None, timeout=60):
+        """Runs it to its end; after `timeout` seconds it is killed. `stdin` and `stdout` are paths."""
+        out, err = (os.path.join(self.folder.name, name) for name in ("out", "err"))
+        job = {
+            "command": list(map(str, command)),
+            "stdin": str(stdin),
+            "stdout": str(stdout or out),
+            "stderr": err,
+            "timeout": timeout,
+        }
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        took = json.loads(self.process.stdout.readline())
+        text = "" if stdout else text_of(out)
+        return Result(took["rc"], text, text_of(err), took["max_rss"], took["seconds"])
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.folder.cleanup()
+
+
+def text_of(path):
+    return pathlib.Path(path).read_bytes().decode("utf-8", "replace")
+
+
+def signal_name(rc):
+    return signal.Signals(-rc).name if rc < 0 else str(rc)
