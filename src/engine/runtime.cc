@@ -47,7 +47,7 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
   engine.prefill_chunk = options.prefill_chunk;
   engine.max_lora_floats_per_row = kLoraFloatsPerRow;
   if (options.poison_freed_pages) {
-    engine.on_page_freed = [this](int32_t page) { kv_->poison(page); };
+    engine.on_page_freed = [this](int32_t page) { runner_.poison(page); };
   }
   const StepLimits limits{.rows = engine.max_rows,
                           .logit_rows = engine.max_logit_rows(),

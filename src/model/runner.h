@@ -25,6 +25,8 @@ class ModelRunner {
   void reserve(int pages, const StepLimits& limits);
   // See Transformer::forward.
   void forward(const Batch& batch, std::span<float> logits) { transformer_->forward(team_, batch, logits); }
+  // See KvPages::poison.
+  void poison(int32_t page) { kv_->poison(page); }
 
  private:
   ThreadTeam& team_;
