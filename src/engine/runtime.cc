@@ -17,20 +17,17 @@ constexpr int kLoraFloatsPerRow = 512;  // sum of ranks of one row's mix
 }  // namespace
 
 Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
-    : team_(options.threads),
-      model_(load_model(path, team_)),
-      tokenizer_([&] {
+    : team_(options.threads), runner_(path, team_), tokenizer_([&] {
         TextFiles text = load_text_files(path);
         chat_template_ = std::move(text.chat_template);
         return std::move(text.tokenizer);
-      }()),
-      kernels_(choose_kernels()) {
-  const ModelConfig& config = model_.config;
+      }()) {
+  const ModelConfig& config = model().config;
   if (tokenizer_.vocab_size() > config.vocab) {
     fail("{}: the tokenizer has {} tokens, the embedding {} rows", path, tokenizer_.vocab_size(),
          config.vocab);
   }
-  const size_t page = KvPages::page_bytes(config, kernels_.default_kv);
+  const size_t page = runner_.kv_page_bytes();
   const int wanted = options.context_length > 0 ? options.context_length : config.context_length;
   const int64_t affordable = static_cast<int64_t>(options.kv_bytes / page);
   const int64_t useful = int64_t{options.max_sequences} * ((wanted + kPagePositions - 1) / kPagePositions);
@@ -39,10 +36,9 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
     fail("the KV budget of {} MiB holds {} positions of this model; at least 256 are needed",
          options.kv_bytes >> 20, pages * kPagePositions);
   }
-  kv_ = std::make_unique<KvPages>(config, kernels_.default_kv, pages);
 
   EngineConfig engine;
-  engine.model_id = model_.id;
+  engine.model_id = model().id;
   engine.vocab = config.vocab;
   engine.context_length = std::min(wanted, pages * kPagePositions);
   engine.pages = pages;
@@ -51,18 +47,18 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
   engine.prefill_chunk = options.prefill_chunk;
   engine.max_lora_floats_per_row = kLoraFloatsPerRow;
   if (options.poison_freed_pages) {
-    engine.on_page_freed = [this](int32_t page) { kv_->poison(page); };
+    engine.on_page_freed = [this](int32_t page) { runner_.poison(page); };
   }
   const StepLimits limits{.rows = engine.max_rows,
                           .logit_rows = engine.max_logit_rows(),
                           .context_length = engine.context_length,
                           .lora_floats_per_row = engine.max_lora_floats_per_row,
                           .segments = engine.max_segments()};
-  transformer_ = std::make_unique<Transformer>(model_, kernels_, *kv_, limits);
+  runner_.reserve(pages, limits);
   adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"});
   engine_ = std::make_unique<Engine>(
       engine, [this, observer = options.observer](const Batch& batch, std::span<float> logits) {
-        transformer_->forward(team_, batch, logits);
+        runner_.forward(batch, logits);
         if (observer) observer(batch, logits);
       });
 }
@@ -73,7 +69,7 @@ const ChatTemplate& Runtime::chat_template() const {
 }
 
 size_t Runtime::kv_bytes() const {
-  return static_cast<size_t>(kv_->pages()) * KvPages::page_bytes(model_.config, kernels_.default_kv);
+  return static_cast<size_t>(engine_->config().pages) * runner_.kv_page_bytes();
 }
 
 std::string Runtime::render_chat(json::object variables, bool add_generation_prompt) const {

@@ -10,10 +10,7 @@
 #include "engine/engine.h"
 #include "formats/chat_template.h"
 #include "formats/tokenizer.h"
-#include "kernels/kernels.h"
-#include "model/kv_pages.h"
-#include "model/transformer.h"
-#include "model/weights.h"
+#include "model/runner.h"
 
 namespace chorus {
 
@@ -42,8 +39,8 @@ class Runtime {
   // Error: the model has no chat template.
   const ChatTemplate& chat_template() const;
   bool has_chat_template() const { return chat_template_.has_value(); }
-  const Model& model() const { return model_; }
-  const Kernels& kernels() const { return kernels_; }
+  const Model& model() const { return runner_.model(); }
+  const char* kernels_name() const { return runner_.kernels_name(); }
   int threads() const { return team_.size(); }
   size_t kv_bytes() const;  // of the pages in fact reserved
 
@@ -57,12 +54,9 @@ class Runtime {
 
  private:
   ThreadTeam team_;
-  Model model_;
+  ModelRunner runner_;
   std::optional<ChatTemplate> chat_template_;  // before the tokenizer, which is loaded with it
   Tokenizer tokenizer_;
-  const Kernels& kernels_;
-  std::unique_ptr<KvPages> kv_;
-  std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<AdapterRegistry> adapters_;
   std::unique_ptr<Engine> engine_;
 };

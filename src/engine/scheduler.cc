@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "engine/prefix_key.h"
-#include "kernels/kernels.h"
+#include "model/kv_pages.h"
 
 namespace chorus {
 namespace {

@@ -23,7 +23,7 @@ void validate(const ModelConfig& c, std::string_view what) {
   in_range("the context length", c.context_length, 1 << 28);
   in_range("the number of attention heads", c.heads, 4096);
   in_range("the number of key-value heads", c.kv_heads, c.heads);
-  in_range("the head dimension", c.head_dim, 1024);
+  in_range("the head dimension", c.head_dim, 512);
   require(c.heads % c.kv_heads == 0, what, "the number of key-value heads", c.kv_heads,
           fmt::format("it must divide the {} attention heads", c.heads));
   require(c.head_dim % 16 == 0, what, "the head dimension", c.head_dim, "multiples of 16 are supported");

@@ -6,6 +6,7 @@ namespace chorus {
 
 ApiModel api_model(Runtime& runtime) {
   return {
+      "base",
       runtime.tokenizer(),
       runtime.engine().limits(),
       [&runtime](json::object variables) { return runtime.encode_chat(std::move(variables)); },

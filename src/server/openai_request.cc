@@ -51,6 +51,7 @@ std::vector<AdapterUse> read_adapters(const json::value& value, const ApiModel& 
 std::vector<AdapterUse> read_model(const json::object& body, const ApiModel& model, ApiRequest& api) {
   if (const json::value* name = find_field(body, "model")) api.model = read_string(*name, "model");
   std::vector<AdapterUse> uses = resolve_model(model, api.model, "model");
+  if (api.model.empty()) api.model = model.name;
   const json::value* adapters = find_field(body, "adapters");
   if (adapters == nullptr) return uses;
   if (!uses.empty()) refuse("adapters", "adapters may stand beside the base only, and model names adapters");

@@ -16,6 +16,7 @@ namespace chorus {
 // What requests are read against: a model as the API sees it. The functions throw Error, whose text reaches
 // the client.
 struct ApiModel {
+  std::string name;  // of the base, for answers to requests that name no model
   const Tokenizer& tokenizer;
   RequestLimits limits;
   // Token ids of a conversation, ready for the answer; the variables are the chat template's.
@@ -32,7 +33,7 @@ struct ApiPrompt {
 // A request body, read and validated: every prompt can be submitted as it is.
 struct ApiRequest {
   Endpoint endpoint = Endpoint::kChat;
-  std::string model;  // as the client called it
+  std::string model;  // as the client called it; without one, the base's name
   bool stream = false;
   bool include_usage = false;  // a last event with the usage, when streaming
   bool echo = false;

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Fails if a file under src/ includes a folder that its own folder may not (the table in CONTRIBUTING.md)."""
+import pathlib
+import re
+import sys
+
+MAY_INCLUDE = {
+    "base": set(),
+    "formats": {"base"},
+    "kernels": {"base"},
+    "model": {"kernels", "formats", "base"},
+    "engine": {"model", "formats", "base"},
+    "server": {"engine", "formats", "base"},
+    "cli": {"server", "engine", "model", "formats", "base"},
+}
+
+
+def violations(source):
+    for path in sorted(source.rglob("*")):
+        if path.suffix not in (".h", ".cc"):
+            continue
+        folder = path.relative_to(source).parts[0]
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            match = re.match(r'#include "([^"]+)"', line)
+            if not match:
+                continue
+            target = match.group(1).split("/")[0]
+            if target not in MAY_INCLUDE:
+                yield f"{path}:{number}: {match.group(1)} is not a path from src/"
+            elif target != folder and target not in MAY_INCLUDE[folder]:
+                yield f"{path}:{number}: {folder}/ may not include {target}/"
+
+
+def main():
+    source = pathlib.Path(__file__).resolve().parent.parent / "src"
+    found = list(violations(source))
+    print("\n".join(found), file=sys.stderr, end="\n" if found else "")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()

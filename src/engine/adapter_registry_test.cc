@@ -1,0 +1,77 @@
+#include "engine/adapter_registry.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "model/tensor_source.h"
+
+namespace chorus {
+namespace {
+
+std::string golden(const std::string& path) {
+  return std::string(CHORUS_SOURCE_DIR) + "/tests/golden/" + path;
+}
+
+template <typename F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(ParseMix, NamesAndScales) {
+  const std::vector<MixPart> parts = parse_mix("elf@0.7+villain@-0.3+plain");
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_EQ(parts[0].name, "elf");
+  EXPECT_FLOAT_EQ(parts[0].scale, 0.7f);
+  EXPECT_FLOAT_EQ(parts[1].scale, -0.3f);
+  EXPECT_EQ(parts[2].name, "plain");
+  EXPECT_EQ(parts[2].scale, 1);
+}
+
+TEST(ParseMix, RefusesWhatIsNoMix) {
+  for (const char* text : {"", "+", "a+", "a@", "a@x", "a@1x", "a@nan", "a@1e9", "../a", "a/b", ".a", "a b",
+                           "a+a", "a@0.5+a@0.5", "a%2e"}) {
+    EXPECT_NE(error_of([&] { parse_mix(text); }), "no error") << text;
+  }
+  EXPECT_NE(error_of([&] { parse_mix(std::string(65, 'a')); }), "no error");
+}
+
+class Registry : public testing::Test {
+ protected:
+  const ModelConfig config_ = TensorSource::open(golden("models/llama_tied")).config();
+  AdapterRegistry registry_{config_, {"base"}};
+  const std::string adapter_ = golden("adapters/all_linear");
+};
+
+TEST_F(Registry, LoadsResolvesAndUnloads) {
+  registry_.load("a", adapter_);
+  registry_.load_flag("b=" + adapter_);
+  EXPECT_EQ(registry_.names(), (std::vector<std::string>{"a", "b"}));
+  const std::vector<AdapterUse> uses = registry_.resolve("b@0.25+a");
+  ASSERT_EQ(uses.size(), 2u);
+  EXPECT_FLOAT_EQ(uses[0].scale, 0.25f);
+  EXPECT_EQ(uses[0].adapter->id(), uses[1].adapter->id()) << "the same content has the same id";
+  EXPECT_TRUE(registry_.resolve("base").empty());
+  EXPECT_TRUE(registry_.resolve("").empty());
+  EXPECT_TRUE(registry_.unload("a"));
+  EXPECT_FALSE(registry_.unload("a"));
+  EXPECT_NE(error_of([&] { registry_.resolve("a"); }).find("known: b"), std::string::npos);
+  EXPECT_EQ(uses[1].adapter.use_count(), 1) << "what is in use stays";
+}
+
+TEST_F(Registry, AFailedLoadLeavesWhatWasThere) {
+  registry_.load("a", adapter_);
+  const std::string id = registry_.find("a")->id();
+  EXPECT_NE(error_of([&] { registry_.load("a", golden("adapters/nothing_here")); }), "no error");
+  EXPECT_EQ(registry_.find("a")->id(), id);
+  EXPECT_NE(error_of([&] { registry_.load("base", adapter_); }), "no error");
+  EXPECT_NE(error_of([&] { registry_.load("../a", adapter_); }), "no error");
+  EXPECT_NE(error_of([&] { registry_.load_flag("a"); }), "no error");
+}
+
+}  // namespace
+}  // namespace chorus

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/thread_team.h"
+#include "model/kv_pages.h"
+#include "model/transformer.h"
+#include "model/weights.h"
+
+namespace chorus {
+
+// A base model ready to run: weights, the kernels chosen for this machine, KV pages and the forward pass.
+// What those above model/ need of it, without kernels.
+class ModelRunner {
+ public:
+  // Loads the weights (see load_model).
+  ModelRunner(const std::string& path, ThreadTeam& team);
+
+  const Model& model() const { return model_; }
+  const char* kernels_name() const { return kernels_.name; }
+  size_t kv_page_bytes() const { return KvPages::page_bytes(model_.config, kernels_.default_kv); }
+
+  // Reserves pages and the buffers of a step; once, before forward().
+  void reserve(int pages, const StepLimits& limits);
+  // See Transformer::forward.
+  void forward(const Batch& batch, std::span<float> logits) { transformer_->forward(team_, batch, logits); }
+  // See KvPages::poison.
+  void poison(int32_t page) { kv_->poison(page); }
+
+ private:
+  ThreadTeam& team_;
+  Model model_;
+  const Kernels& kernels_;
+  std::unique_ptr<KvPages> kv_;
+  std::unique_ptr<Transformer> transformer_;
+};
+
+}  // namespace chorus
