@@ -195,8 +195,8 @@ class Isolation : public testing::Test {
     sequence.tokens.insert(sequence.tokens.end(), output.begin(), output.end() - 1);
     for (const AdapterUse& use : request.adapters)
       sequence.adapters.push_back({use.adapter.get(), use.scale});
-    const RunOptions alone{.threads = 1, .kv = runtime_.kernels().default_kv};
-    const std::vector<float> logits = run_sequence(runtime_.model(), runtime_.kernels(), sequence, alone);
+    const RunOptions alone{.threads = 1, .kv = choose_kernels().default_kv};
+    const std::vector<float> logits = run_sequence(runtime_.model(), choose_kernels(), sequence, alone);
     const auto vocab = static_cast<size_t>(base_config().vocab);
     for (size_t i = 0; i < output.size(); ++i) {
       const float* row = logits.data() + (request.prompt.size() - 1 + i) * vocab;
