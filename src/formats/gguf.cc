@@ -20,6 +20,7 @@ static_assert(std::endian::native == std::endian::little, "GGUF is read in place
 
 constexpr uint64_t kMinKeyBytes = 8 + 1 + 4 + 1;             // the shortest key and value
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;  // the shortest tensor entry
+constexpr uint64_t kMaxString = uint64_t{1} << 20;  // of one value; arrays of strings are bound by the file
 
 // Reads the header from its front. Nothing is taken, and no memory asked for, before the bytes are known to
 // be there. `where` is what an error names after the file: the key or tensor that is being read.
@@ -182,6 +183,9 @@ GgufValue read_value(Cursor& cursor, uint32_t type) {
       return read_array(cursor);
     case GgufType::kString: {
       const std::string_view text = cursor.read_string("the string");
+      if (text.size() > kMaxString) {
+        fail("{}: the string has {} bytes; at most {}", cursor.where(), text.size(), kMaxString);
+      }
       if (!is_clean_text(text)) fail("{}: the string holds NUL or invalid UTF-8", cursor.where());
       return std::string(text);
     }
