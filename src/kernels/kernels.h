@@ -30,11 +30,16 @@ struct Stream {
 };
 
 // Rows quantized to int8 in groups of 32 columns: x ~ scale * q with scale = max|x| / 127 (0 for a zero
-// group). padded = cols rounded up to 64; the padding holds zeros.
+// group). padded = cols rounded up to 64; the padding holds zeros. With `rest`, which may be null, what the
+// rounding lost is kept as well: x ~ scale * (q + rest / kRestSteps), about 16 bits.
+constexpr int kRestSteps = 254;
+
 struct QuantizedRows {
   int8_t* quants = nullptr;  // [rows, padded]
   float* scales = nullptr;   // [rows, padded / 32]
   int32_t* sums = nullptr;   // [rows, padded / 32]: sum of the group's quants
+  int8_t* rest = nullptr;    // [rows, padded]
+  int32_t* rest_sums = nullptr;
 };
 
 struct QuantizeArgs {
@@ -69,7 +74,7 @@ struct RmsNormArgs {
 struct LinearArgs {
   const PackedMatrix* weight = nullptr;  // [n, k]
   const float* x = nullptr;              // [rows, k]
-  QuantizedRows quantized;               // [rows, k]
+  QuantizedRows quantized;               // [rows, k]; with its rest, which takes twice the products
   float* y = nullptr;                    // [rows, n], y_stride >= n
   int64_t y_stride = 0;
   const float* bias = nullptr;  // [n] or null

@@ -40,6 +40,7 @@ void linear_group(Stream& stream, const Kernels& kernels, const LinearInput& inp
     args.weight = task.weight;
     args.x = input.x;
     args.quantized = input.quantized;
+    if (!task.fine) args.quantized.rest = nullptr;
     args.y = task.y;
     args.y_stride = task.weight->rows;
     args.rows = input.rows;

@@ -20,6 +20,7 @@ struct LinearTask {
   Target target = Target::kQ;
   float* y = nullptr;  // [rows, n], contiguous
   bool accumulate = false;
+  bool fine = false;  // also multiplies the rest of the input's quants, where it keeps them
 };
 
 constexpr int kMaxGroup = 3;  // q, k and v

@@ -32,7 +32,12 @@ QuantizedRows from_row(const QuantizedRows& rows, int64_t row, int cols, int col
   if (rows.quants == nullptr) return rows;
   const int64_t padded = round_up(cols, kBlockCols);
   const int64_t group = (row * padded + column) / kGroupCols;
-  return {rows.quants + row * padded + column, rows.scales + group, rows.sums + group};
+  QuantizedRows out = {rows.quants + row * padded + column, rows.scales + group, rows.sums + group};
+  if (rows.rest != nullptr) {
+    out.rest = rows.rest + row * padded + column;
+    out.rest_sums = rows.rest_sums + group;
+  }
+  return out;
 }
 
 // Strips [strips.begin, strips.end) and rows [rows.begin, rows.end) of `whole`.
@@ -73,6 +78,20 @@ int64_t chunk_strips(const MatmulArgs& args) {
   return std::clamp<int64_t>(strips / 2 * 2, 2, 32);
 }
 
+// One member's part of a linear: the quants' product and, where the rows keep it, that of the rest.
+template <const Leaves& kLeaves>
+void multiply(const MatmulArgs& args) {
+  kLeaves.matmul(args);
+  if (args.quantized.rest == nullptr || !is_quantized(args.layout)) return;
+  MatmulArgs rest = args;
+  rest.quantized.quants = args.quantized.rest;
+  rest.quantized.sums = args.quantized.rest_sums;
+  rest.bias = nullptr;
+  rest.add = true;
+  rest.scale = 1.0f / kRestSteps;
+  kLeaves.matmul(rest);
+}
+
 template <const Leaves& kLeaves>
 void linear(Stream& stream, const LinearArgs& args) {
   MatmulArgs whole = whole_matmul(*args.weight, args.x, args.rows, args.y, args.y_stride);
@@ -81,7 +100,7 @@ void linear(Stream& stream, const LinearArgs& args) {
   whole.add = args.accumulate;
   if (args.rows <= kStaticRows) {
     const Range strips = stream.member->share(whole.strip_count);
-    if (strips.begin < strips.end) kLeaves.matmul(part(whole, strips, {0, args.rows}));
+    if (strips.begin < strips.end) multiply<kLeaves>(part(whole, strips, {0, args.rows}));
     return;
   }
   const int64_t row_chunks = (args.rows + kChunkRows - 1) / kChunkRows;
@@ -89,8 +108,8 @@ void linear(Stream& stream, const LinearArgs& args) {
   const int64_t strip_chunks = (whole.strip_count + strips - 1) / strips;
   stream.member->for_chunks(strip_chunks * row_chunks, [&](int64_t chunk) {
     const int64_t strip = chunk / row_chunks * strips, row = chunk % row_chunks * kChunkRows;
-    kLeaves.matmul(part(whole, {strip, std::min<int64_t>(strip + strips, whole.strip_count)},
-                        {row, std::min<int64_t>(row + kChunkRows, args.rows)}));
+    multiply<kLeaves>(part(whole, {strip, std::min<int64_t>(strip + strips, whole.strip_count)},
+                           {row, std::min<int64_t>(row + kChunkRows, args.rows)}));
   });
 }
 

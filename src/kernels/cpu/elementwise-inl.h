@@ -19,6 +19,14 @@ Ints to_quants(Floats x, float inverse) {
   return round_to_int(min(max(scaled, broadcast(-127)), broadcast(127)));
 }
 
+// What 16 quants lost, in steps of scale / kRestSteps: less than 127.5 of them.
+Ints store_rest(int8_t* out, Floats x, float inverse, Ints quants) {
+  const Floats lost = sub(mul(x, broadcast(inverse)), to_float(quants));
+  const Ints rest = to_quants(lost, kRestSteps);
+  store_int8(out, rest);
+  return rest;
+}
+
 void quantize(const float* x, int cols, const QuantizedRows& out) {
   const int groups = (cols + kBlockCols - 1) / kBlockCols * (kBlockCols / kGroupCols);
   for (int g = 0; g < groups; ++g) {
@@ -34,6 +42,10 @@ void quantize(const float* x, int cols, const QuantizedRows& out) {
     store_int8(out.quants + begin + kLanes, q_high);
     out.scales[g] = largest / 127;
     out.sums[g] = reduce_add(add(q_low, q_high));
+    if (out.rest == nullptr) continue;
+    const Ints rest_low = store_rest(out.rest + begin, low, inverse, q_low);
+    const Ints rest_high = store_rest(out.rest + begin + kLanes, high, inverse, q_high);
+    out.rest_sums[g] = reduce_add(add(rest_low, rest_high));
   }
 }
 
