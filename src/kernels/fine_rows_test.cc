@@ -1,0 +1,81 @@
+// Rows that keep what rounding to int8 lost (QuantizedRows::rest).
+
+#include <cmath>
+
+#include "kernels/kernels_test.h"
+
+namespace chorus {
+namespace {
+
+class FineRowsTest : public KernelsTest {};
+
+constexpr int kN = 40, kK = 200, kRows = 21;
+
+struct FineRows {
+  TestQuantized coarse = make_quantized(kRows, kK);
+  std::vector<int8_t> rest = std::vector<int8_t>(coarse.quants.size());
+  std::vector<int32_t> rest_sums = std::vector<int32_t>(coarse.sums.size());
+
+  QuantizedRows from(int row, bool fine) {
+    const int padded = round_up(kK, kBlockCols), groups = padded / kGroupCols;
+    QuantizedRows rows = coarse.view();
+    rows.quants += row * padded;
+    rows.scales += row * groups;
+    rows.sums += row * groups;
+    if (!fine) return rows;
+    rows.rest = rest.data() + row * padded;
+    rows.rest_sums = rest_sums.data() + row * groups;
+    return rows;
+  }
+};
+
+std::vector<float> multiply(const Kernels& kernels, const TestWeight& weight, const QuantizedRows& rows,
+                            int count, int threads) {
+  std::vector<float> y(static_cast<size_t>(count * kN), NAN);
+  run_on_team(threads, [&](Stream& stream) {
+    LinearArgs args;
+    args.weight = &weight.matrix;
+    args.quantized = rows;
+    args.y = y.data();
+    args.y_stride = kN;
+    args.rows = count;
+    kernels.linear(stream, args);
+  });
+  return y;
+}
+
+double distance(const std::vector<float>& y, const TestWeight& weight, const std::vector<float>& x) {
+  double sum = 0;
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kN; ++c) {
+      double expected = 0;
+      for (int i = 0; i < kK; ++i) expected += double{weight.at(c, i)} * x[static_cast<size_t>(r * kK + i)];
+      sum += std::pow(y[static_cast<size_t>(r * kN + c)] - expected, 2);
+    }
+  }
+  return std::sqrt(sum);
+}
+
+TEST_P(FineRowsTest, TheRestTakesMostOfTheRoundingOut) {
+  if (!kernels().int8_activations) return;  // multiplies the floats themselves
+  const auto x = random_floats(size_t{kRows} * kK, 3);
+  FineRows rows;
+  run_on_team(3, [&](Stream& stream) {
+    kernels().quantize(stream, {x.data(), kRows, kK, rows.from(0, true)});
+  });
+  for (const Layout layout : {Layout{MatrixLayout::kQ4}, {MatrixLayout::kQ4, true}, {MatrixLayout::kQ8}}) {
+    const TestWeight weight = random_weight(layout, kN, kK, 5);
+    const auto fine = multiply(kernels(), weight, rows.from(0, true), kRows, 2);
+    const auto coarse = multiply(kernels(), weight, rows.from(0, false), kRows, 2);
+    EXPECT_LT(distance(fine, weight, x) * 100, distance(coarse, weight, x));
+    for (int row = 0; row < kRows; row += 5) {
+      const auto alone = multiply(kernels(), weight, rows.from(row, true), 1, 1);
+      expect_same_bits(alone.data(), fine.data() + row * kN, kN, "alone and in the batch");
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, FineRowsTest, testing::ValuesIn(available_kernels()), table_name);
+
+}  // namespace
+}  // namespace chorus
