@@ -1,5 +1,5 @@
-// Writes llama.cpp's logits of one sequence of tokens, for accuracy.py, which compiles this against a llama.cpp
-// build: its library's default settings, but for AMX, which not every kernel lets a program use.
+// Writes llama.cpp's logits of one sequence of tokens, for accuracy.py, which compiles this against a
+// llama.cpp build: its library's default settings, but for AMX, which not every kernel lets a program use.
 //
 //   accuracy_llama MODEL.gguf TOKENS OUT THREADS [ADAPTER.gguf SCALE]...
 //

@@ -22,7 +22,9 @@ class Activations {
   }
   float* values() { return values_.data(); }
   QuantizedRows quantized() { return {quants_.data(), scales_.data(), sums_.data()}; }
-  QuantizedRows fine() { return {quants_.data(), scales_.data(), sums_.data(), rest_.data(), rest_sums_.data()}; }
+  QuantizedRows fine() {
+    return {quants_.data(), scales_.data(), sums_.data(), rest_.data(), rest_sums_.data()};
+  }
   LinearInput input(int rows) { return {values(), quantized(), rows}; }
   LinearInput fine_input(int rows) { return {values(), fine(), rows}; }
 

@@ -119,11 +119,12 @@ void Transformer::Impl::attention_block(Stream& s, int index) {
   const int rows = batch->rows();
   norm(s, residual.data(), normed.values(), w.attention_norm, rows, config.hidden, normed.fine());
   k.sync(s);
-  // Of all that rounding the inputs of linears to 8 bits costs, V's share is the largest for its size: SmolLM2
-  // loses a fifth less for 2.5 % more products.
-  const std::array<LinearTask, 3> qkv = {{{&model.linear(index, Target::kQ), Target::kQ, q.data()},
-                                          {&model.linear(index, Target::kK), Target::kK, key.data()},
-                                          {&model.linear(index, Target::kV), Target::kV, value.data(), false, true}}};
+  // Of all that rounding the inputs of linears to 8 bits costs, V's share is the largest for its size:
+  // SmolLM2 loses a fifth less for 2.5 % more products.
+  const std::array<LinearTask, 3> qkv = {
+      {{&model.linear(index, Target::kQ), Target::kQ, q.data()},
+       {&model.linear(index, Target::kK), Target::kK, key.data()},
+       {&model.linear(index, Target::kV), Target::kV, value.data(), false, true}}};
   linear_group(s, k, normed.fine_input(rows), qkv, index, lora(s, batch->segments));
   k.sync(s);
   if (config.qk_norm) {
