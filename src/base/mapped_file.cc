@@ -14,6 +14,8 @@
 namespace chorus {
 namespace {
 
+constexpr size_t kMaxCopy = size_t{2} << 30;
+
 struct OpenFile {
   int fd;
   size_t size;
@@ -33,25 +35,51 @@ OpenFile open_regular(const std::string& path) {
   return {fd, static_cast<size_t>(info.st_size)};
 }
 
+// Reads file.size bytes from the front.
+void read_whole(const OpenFile& file, const std::string& path, char* out) {
+  size_t done = 0;
+  while (done < file.size) {
+    const ssize_t n = read(file.fd, out + done, file.size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("{}: {}", printable(path, 300), std::strerror(errno));
+    if (n == 0) fail("{}: the file shrank while it was read", printable(path, 300));
+    done += static_cast<size_t>(n);
+  }
+}
+
 }  // namespace
 
-MappedFile::MappedFile(const std::string& path) : path_(path) {
+MappedFile::MappedFile(const std::string& path, Access access) : path_(path), access_(access) {
   const OpenFile file = open_regular(path);
   if (file.size == 0) fail("{}: the file is empty", printable(path, 300));
-  void* address = mmap(nullptr, file.size, PROT_READ, MAP_PRIVATE, file.fd, 0);
-  if (address == MAP_FAILED)
+  const bool copy = access == Access::kCopy;
+  if (copy && file.size > kMaxCopy) {
+    fail("{}: {} bytes; at most {} can be loaded", printable(path, 300), file.size, kMaxCopy);
+  }
+  void* address = copy ? mmap(nullptr, file.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                       : mmap(nullptr, file.size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+  if (address == MAP_FAILED) {
     fail("{}: cannot map {} bytes: {}", printable(path, 300), file.size, std::strerror(errno));
+  }
   bytes_ = {static_cast<const std::byte*>(address), file.size};
+  if (!copy) return;
+  try {
+    read_whole(file, path, static_cast<char*>(address));
+  } catch (...) {
+    munmap(address, file.size);
+    throw;
+  }
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})), access_(other.access_) {}
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
 void MappedFile::release(size_t offset, size_t size) const {
+  if (access_ == Access::kCopy) return;
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t begin = (offset + page - 1) / page * page;
   const size_t end = (offset + size) / page * page;
@@ -62,14 +90,7 @@ std::string read_file(const std::string& path, size_t limit) {
   const OpenFile file = open_regular(path);
   if (file.size > limit) fail("{}: {} bytes; at most {} can be read", printable(path, 300), file.size, limit);
   std::string text(file.size, '\0');
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t n = read(file.fd, text.data() + done, text.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("{}: {}", printable(path, 300), std::strerror(errno));
-    if (n == 0) fail("{}: the file shrank while it was read", printable(path, 300));
-    done += static_cast<size_t>(n);
-  }
+  read_whole(file, path, text.data());
   return text;
 }
 

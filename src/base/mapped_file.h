@@ -6,11 +6,19 @@
 
 namespace chorus {
 
-// A regular file mapped read-only. The pages are the page cache's, shared by all processes that map it.
+// A regular file's bytes, read-only.
+//   kMap   the page cache's own pages, shared by all processes that map the file. If the file is truncated
+//   meanwhile,
+//          reading a lost page ends the process: for the base, which is too large to copy.
+//   kCopy  own memory: nothing that happens to the file afterwards is seen. For files that come and go at run
+//   time.
 class MappedFile {
  public:
-  // Errors: no such file, not a regular file, not readable, empty.
-  explicit MappedFile(const std::string& path);
+  enum class Access : unsigned char { kMap, kCopy };
+
+  // Errors: no such file, not a regular file, not readable, empty; to be copied and over 2 GiB, or shrinking
+  // meanwhile.
+  explicit MappedFile(const std::string& path, Access access = Access::kMap);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;
@@ -25,6 +33,7 @@ class MappedFile {
  private:
   std::string path_;
   std::span<const std::byte> bytes_;
+  Access access_;
 };
 
 // Reads a whole regular file of at most `limit` bytes. Errors as MappedFile's, and a larger file.

@@ -299,8 +299,8 @@ Counts read_counts(Cursor& cursor, uint32_t& version) {
 
 }  // namespace
 
-GgufFile GgufFile::open(const std::string& path) {
-  GgufFile result{MappedFile(path)};
+GgufFile GgufFile::open(const std::string& path, MappedFile::Access access) {
+  GgufFile result{MappedFile(path, access)};
   const std::string file_name = printable(path, 300);
   Cursor cursor(result.file_);
   const Counts counts = read_counts(cursor, result.version_);

@@ -229,8 +229,8 @@ std::vector<FileTensor> place_tensors(std::vector<Entry> entries, std::span<cons
 
 }  // namespace
 
-SafetensorsFile SafetensorsFile::open(const std::string& path) {
-  SafetensorsFile result{MappedFile(path)};
+SafetensorsFile SafetensorsFile::open(const std::string& path, MappedFile::Access access) {
+  SafetensorsFile result{MappedFile(path, access)};
   const std::string file_name = printable(path, 300);
   const std::string_view header = header_text(result.file_, file_name);
   HeaderReader reader;

@@ -21,7 +21,8 @@ namespace chorus {
 // keys.
 class SafetensorsFile {
  public:
-  static SafetensorsFile open(const std::string& path);  // Errors name the file and the tensor or field.
+  // Errors name the file and the tensor or field.
+  static SafetensorsFile open(const std::string& path, MappedFile::Access access = MappedFile::Access::kMap);
 
   const std::string& path() const { return file_.path(); }
   const std::vector<FileTensor>& tensors() const { return tensors_; }  // in order of their data

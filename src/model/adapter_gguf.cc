@@ -47,7 +47,7 @@ AdapterFile read_gguf_adapter(const std::string& path) {
   AdapterFile adapter;
   adapter.path = path;
   adapter.format = "GGUF";
-  adapter.gguf = std::make_unique<GgufFile>(GgufFile::open(path));
+  adapter.gguf = std::make_unique<GgufFile>(GgufFile::open(path, MappedFile::Access::kCopy));
   const GgufFile& file = *adapter.gguf;
   if (file.string_or("general.type", "") != "adapter") {
     fail("{}: general.type is not \"adapter\": this GGUF file is no LoRA adapter", path);

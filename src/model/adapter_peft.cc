@@ -291,7 +291,8 @@ AdapterFile read_peft_adapter(const std::string& directory) {
   const json::value value = read_json_file(config_path, size_t{8} << 20);
   if (!value.is_object()) fail("{}: must be a JSON object", config_path);
   const PeftConfig config = parse_config(value.get_object(), config_path);
-  adapter.safetensors = std::make_unique<SafetensorsFile>(SafetensorsFile::open(adapter.path));
+  adapter.safetensors =
+      std::make_unique<SafetensorsFile>(SafetensorsFile::open(adapter.path, MappedFile::Access::kCopy));
   PairCollector pairs(adapter.path);
   for (const FileTensor& tensor : adapter.safetensors->tensors()) {
     const std::optional<Place> place = place_of(tensor.name);
