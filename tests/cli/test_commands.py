@@ -104,7 +104,8 @@ def test_same_seed_same_text(run_chorus, tiny_gguf):
     first, again, other = (run_json(run_chorus, tiny_gguf, *flags, "--seed", seed) for seed in (7, 7, 8))
     assert first["text"] == again["text"] != other["text"]
     assert first["prompt_tokens"] == 5
-    assert first["completion_tokens"] == 20 and first["finish_reason"] == "length"
+    assert first["completion_tokens"] <= 20
+    assert first["finish_reason"] == "stop" or first["completion_tokens"] == 20
 
 
 def test_raw_text_is_that_of_json(run_chorus, tiny_gguf):
