@@ -19,7 +19,7 @@ function(chorus_library name)
     target_link_libraries(chorus_${name}_test PRIVATE chorus_${name} chorus_flags GTest::gtest_main)
     target_compile_definitions(chorus_${name}_test PRIVATE
       CHORUS_SOURCE_DIR="${PROJECT_SOURCE_DIR}" CHORUS_BINARY_DIR="${PROJECT_BINARY_DIR}")
-    gtest_discover_tests(chorus_${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-                         PROPERTIES LABELS ${name} TIMEOUT 300)
+    gtest_discover_tests(chorus_${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 120
+                         PROPERTIES LABELS ${name} TIMEOUT 900)
   endif()
 endfunction()
