@@ -10,6 +10,7 @@
 
 #include "base/dtype.h"
 #include "kernels/pack.h"
+#include "kernels/plain_ops.h"
 
 namespace chorus {
 namespace {
@@ -141,19 +142,6 @@ void lora_expand_add(Stream& stream, const LoraArgs& args) {
   }
 }
 
-void rope_table(Stream& stream, const RopeTableArgs& args) {
-  const Range rows = stream.member->share(args.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    for (int i = 0; i < args.dim / 2; ++i) {
-      // The product is rounded to f32 as in transformers: that is the model's definition.
-      const float angle = static_cast<float>(args.positions[r]) * args.inv_freq[i];
-      float* pair = args.table + r * args.dim + 2 * i;
-      pair[0] = std::cos(angle) * args.attention_factor;
-      pair[1] = std::sin(angle) * args.attention_factor;
-    }
-  }
-}
-
 void rope(Stream& stream, const RopeArgs& args) {
   const int half = args.dim / 2;
   const Range rows = stream.member->share(args.rows);
@@ -282,14 +270,6 @@ void gated_act(Stream& stream, const GatedActArgs& args) {
 void add(Stream& stream, const AddArgs& args) {
   const Range range = stream.member->share(args.count);
   for (int64_t i = range.begin; i < range.end; ++i) args.y[i] += args.x[i];
-}
-
-void gather_rows(Stream& stream, const GatherArgs& args) {
-  const Range range = stream.member->share(args.rows);
-  for (int64_t r = range.begin; r < range.end; ++r) {
-    const float* from = args.x + int64_t{args.row_index[r]} * args.cols;
-    std::copy(from, from + args.cols, args.y + r * args.cols);
-  }
 }
 
 void soft_cap(Stream& stream, const SoftCapArgs& args) {

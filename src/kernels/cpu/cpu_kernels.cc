@@ -4,10 +4,10 @@
 #include "kernels/cpu/cpu_kernels.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/cpu/attention_tasks.h"
 #include "kernels/pack.h"
+#include "kernels/plain_ops.h"
 
 namespace chorus {
 namespace {
@@ -232,18 +232,6 @@ void rms_norm(Stream& stream, const RmsNormArgs& args) {
   }
 }
 
-void rope_table(Stream& stream, const RopeTableArgs& args) {
-  const Range rows = stream.member->share(args.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    for (int i = 0; i < args.dim / 2; ++i) {
-      const float angle = static_cast<float>(args.positions[r]) * args.inv_freq[i];
-      float* pair = args.table + r * args.dim + 2 * i;
-      pair[0] = std::cos(angle) * args.attention_factor;
-      pair[1] = std::sin(angle) * args.attention_factor;
-    }
-  }
-}
-
 template <const Leaves& kLeaves>
 void rope(Stream& stream, const RopeArgs& args) {
   const Range rows = stream.member->share(args.rows);
@@ -276,14 +264,6 @@ template <const Leaves& kLeaves>
 void add(Stream& stream, const AddArgs& args) {
   const Range range = stream.member->share(args.count, kStripRows);
   kLeaves.add(args.x + range.begin, args.y + range.begin, range.end - range.begin);
-}
-
-void gather_rows(Stream& stream, const GatherArgs& args) {
-  const Range range = stream.member->share(args.rows);
-  for (int64_t r = range.begin; r < range.end; ++r) {
-    const float* from = args.x + int64_t{args.row_index[r]} * args.cols;
-    std::copy(from, from + args.cols, args.y + r * args.cols);
-  }
 }
 
 template <const Leaves& kLeaves>
