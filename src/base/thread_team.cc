@@ -16,6 +16,18 @@ constexpr int kIdleSpins = 20'000;  // between two steps, before sleeping
 
 void relax() { __builtin_ia32_pause(); }
 
+// Spins, then yields, until done().
+template <typename F>
+void spin_until(F&& done) {
+  for (int spins = 0; !done(); ++spins) {
+    if (spins < kSpins) {
+      relax();
+    } else {
+      sched_yield();
+    }
+  }
+}
+
 }  // namespace
 
 void TeamMember::barrier() {
@@ -32,13 +44,18 @@ void TeamMember::barrier() {
     team_->phase_.store(phase + 1, std::memory_order_release);
     return;
   }
-  for (int spins = 0; team_->phase_.load(std::memory_order_acquire) == phase; ++spins) {
-    if (spins < kSpins) {
-      relax();
-    } else {
-      sched_yield();
-    }
-  }
+  spin_until([&] { return team_->phase_.load(std::memory_order_acquire) != phase; });
+}
+
+void TeamMember::signal() {
+  ++signals_;
+  team_->signals_.fetch_add(1, std::memory_order_release);
+}
+
+// Nobody signals twice without having waited in between, so this many have come only if all have.
+void TeamMember::await_signals() {
+  const int64_t all = signals_ * count_;
+  spin_until([&] { return team_->signals_.load(std::memory_order_acquire) >= all; });
 }
 
 TeamMember::Range TeamMember::share(int64_t n, int64_t grain) const {
@@ -67,6 +84,7 @@ ThreadTeam::~ThreadTeam() {
 
 void ThreadTeam::run(const std::function<void(TeamMember&)>& f) {
   task_ = &f;
+  signals_.store(0, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   TeamMember member(this, 0, size_);

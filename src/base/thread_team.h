@@ -21,6 +21,12 @@ class TeamMember {
   // Returns when every member has arrived; what each wrote before is then visible to all. Spins, then yields.
   void barrier();
 
+  // A barrier in two halves, for work that fits between: signal() says that what this member wrote before is
+  // ready, await_signals() returns when every member has said so. They alternate; barriers and loops may
+  // stand anywhere around them.
+  void signal();
+  void await_signals();
+
   struct Range {
     int64_t begin, end;
   };
@@ -48,7 +54,8 @@ class TeamMember {
 
   ThreadTeam* team_;
   int index_, count_;
-  int loop_ = 0;  // loops since the last barrier
+  int loop_ = 0;         // loops since the last barrier
+  int64_t signals_ = 0;  // given in this run
 };
 
 // Threads that run one function together again and again. Between runs they spin for a moment and then sleep.
@@ -76,7 +83,8 @@ class ThreadTeam {
   // Each on its own cache line: they are written at different times by different threads.
   alignas(64) std::atomic<uint32_t> generation_{0};  // counts runs; workers sleep on it
   alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<uint32_t> phase_{0};  // counts barriers
+  alignas(64) std::atomic<uint32_t> phase_{0};   // counts barriers
+  alignas(64) std::atomic<int64_t> signals_{0};  // of all members in this run
   struct alignas(64) Counter {
     std::atomic<int64_t> next{0};
   };

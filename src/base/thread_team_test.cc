@@ -58,5 +58,26 @@ TEST(ThreadTeam, EveryChunkRunsOnce) {
   for (size_t i = 0; i < hits.size(); ++i) EXPECT_EQ(hits[i], i < 10 ? 200 : 100);
 }
 
+TEST(ThreadTeam, ASignalShowsWhatWasWrittenBefore) {
+  for (const int threads : {1, 2, 4}) {
+    ThreadTeam team(threads);
+    std::vector<int> written(static_cast<size_t>(threads));
+    for (int run = 0; run < 50; ++run) {
+      std::atomic<int> wrong = 0;
+      team.run([&](TeamMember& member) {
+        for (int round = 1; round <= 20; ++round) {
+          written[static_cast<size_t>(member.index())] = round;
+          member.signal();
+          member.for_chunks(3, [](int64_t) {});
+          member.await_signals();
+          for (const int value : written) wrong += value == round ? 0 : 1;
+          member.barrier();
+        }
+      });
+      EXPECT_EQ(wrong, 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace chorus
