@@ -1,0 +1,15 @@
+#pragma once
+
+#include "kernels/cpu/leaves.h"
+
+namespace chorus {
+
+// The linear and LoRA ops of every CPU table: cut into rectangles of strips and rows and shared out.
+void run_linear(const Leaves& leaves, TeamMember& member, const LinearArgs& args);
+void run_lora_shrink(const Leaves& leaves, TeamMember& member, const LoraArgs& args);
+void run_lora_expand_add(const Leaves& leaves, TeamMember& member, const LoraArgs& args);
+
+// The same rows from row `row` and column `column` on, a multiple of 64.
+QuantizedRows from_row(const QuantizedRows& rows, int64_t row, int cols, int column = 0);
+
+}  // namespace chorus
