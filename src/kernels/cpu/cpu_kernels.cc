@@ -78,20 +78,6 @@ int64_t chunk_strips(const MatmulArgs& args) {
   return std::clamp<int64_t>(strips / 2 * 2, 2, 32);
 }
 
-// One member's part of a linear: the quants' product and, where the rows keep it, that of the rest.
-template <const Leaves& kLeaves>
-void multiply(const MatmulArgs& args) {
-  kLeaves.matmul(args);
-  if (args.quantized.rest == nullptr || !is_quantized(args.layout)) return;
-  MatmulArgs rest = args;
-  rest.quantized.quants = args.quantized.rest;
-  rest.quantized.sums = args.quantized.rest_sums;
-  rest.bias = nullptr;
-  rest.add = true;
-  rest.scale = 1.0f / kRestSteps;
-  kLeaves.matmul(rest);
-}
-
 template <const Leaves& kLeaves>
 void linear(Stream& stream, const LinearArgs& args) {
   MatmulArgs whole = whole_matmul(*args.weight, args.x, args.rows, args.y, args.y_stride);
@@ -100,7 +86,7 @@ void linear(Stream& stream, const LinearArgs& args) {
   whole.add = args.accumulate;
   if (args.rows <= kStaticRows) {
     const Range strips = stream.member->share(whole.strip_count);
-    if (strips.begin < strips.end) multiply<kLeaves>(part(whole, strips, {0, args.rows}));
+    if (strips.begin < strips.end) kLeaves.matmul(part(whole, strips, {0, args.rows}));
     return;
   }
   const int64_t row_chunks = (args.rows + kChunkRows - 1) / kChunkRows;
@@ -108,8 +94,8 @@ void linear(Stream& stream, const LinearArgs& args) {
   const int64_t strip_chunks = (whole.strip_count + strips - 1) / strips;
   stream.member->for_chunks(strip_chunks * row_chunks, [&](int64_t chunk) {
     const int64_t strip = chunk / row_chunks * strips, row = chunk % row_chunks * kChunkRows;
-    multiply<kLeaves>(part(whole, {strip, std::min<int64_t>(strip + strips, whole.strip_count)},
-                           {row, std::min<int64_t>(row + kChunkRows, args.rows)}));
+    kLeaves.matmul(part(whole, {strip, std::min<int64_t>(strip + strips, whole.strip_count)},
+                        {row, std::min<int64_t>(row + kChunkRows, args.rows)}));
   });
 }
 
