@@ -68,9 +68,11 @@ TEST_P(FineRowsTest, TheRestTakesMostOfTheRoundingOut) {
     const auto fine = multiply(kernels(), weight, rows.from(0, true), kRows, 2);
     const auto coarse = multiply(kernels(), weight, rows.from(0, false), kRows, 2);
     EXPECT_LT(distance(fine, weight, x) * 100, distance(coarse, weight, x));
-    for (int row = 0; row < kRows; row += 5) {
-      const auto alone = multiply(kernels(), weight, rows.from(row, true), 1, 1);
-      expect_same_bits(alone.data(), fine.data() + row * kN, kN, "alone and in the batch");
+    for (const int count : {1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 17}) {  // tiles of every height
+      for (const int row : {0, (kRows - count) / 2, kRows - count}) {
+        const auto part = multiply(kernels(), weight, rows.from(row, true), count, 1 + row % 3);
+        expect_same_bits(part.data(), fine.data() + row * kN, part.size(), "fine, in any batch");
+      }
     }
   }
 }

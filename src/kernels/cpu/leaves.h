@@ -22,7 +22,7 @@ struct MatmulArgs {
   MatrixLayout layout = MatrixLayout::kF32;
   bool has_min = false;
   const float* x = nullptr;  // [rows, k], read where W is not quantized
-  QuantizedRows quantized;   // [rows, k], read where it is
+  QuantizedRows quantized;   // [rows, k], read where it is; with its rest, if that is not null
   int rows = 0;
   float* y = nullptr;
   int64_t y_stride = 0;

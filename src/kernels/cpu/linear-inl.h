@@ -3,7 +3,8 @@
 // Products of packed weights and rows of activations; included after a simd header.
 //
 // Every output element is the same sequence of operations whatever tile it is computed in: int8 groups in
-// order of k, one multiply-add each; dense weights in four chains (k mod 4), added as (0 + 1) + (2 + 3).
+// order of k, p = fma(dot, scale * x_scale, p) each, then p = fma(min, x_sum, p) (add_group below); dense
+// weights in four chains (k mod 4), added as (0 + 1) + (2 + 3).
 
 #include "kernels/cpu/leaves.h"
 
@@ -37,45 +38,99 @@ void store_result(const MatmulArgs& args, int strip, int row, Floats product) {
 
 // Loops over a tile are unrolled by pragma: only then do its sums live in registers.
 
-template <bool kQ8, bool kHasMin>
+// kFine: rows with their rest (QuantizedRows), which shares the loads and the unpacking of the weights.
+template <bool kQ8, bool kHasMin, bool kFine>
 struct QuantizedTile {
+  static constexpr int kParts = kFine ? 2 : 1;        // of a row: its quants, and their rest
   static constexpr int kScaleBytes = 2 * kStripRows;  // of one group
   static constexpr int kGroupBytes = kStripRows * kGroupCols / (kQ8 ? 1 : 2);
   static constexpr int kHeaderBytes = kScaleBytes * kGroupsPerBlock * (kHasMin ? 2 : 1);
   static constexpr int kBlockBytes = kHeaderBytes + kGroupBytes * kGroupsPerBlock;
   static constexpr int kZeroPoint = kHasMin ? 0 : kQ8 ? 128 : 8;
+  static constexpr float kRestStep = 1.0f / kRestSteps;
 
-  // A group's line of 64 weight bytes times kRows rows' quants; `half` picks a byte's nibble of kQ4.
-  template <int kRows>
-  static void dot_line(Bytes packed, int half, const int8_t* x, int64_t x_stride, Ints (&dots)[kRows]) {
-    const Bytes weights = kQ8 ? packed : half == 0 ? low_nibbles(packed) : high_nibbles(packed);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Bytes quad = broadcast4(x + r * x_stride);
-      dots[r] = kQ8 ? dot8(dots[r], weights, quad) : dot4(dots[r], weights, quad);
+  // Where a tile's rows stand: one group of them, and the distances to the next row.
+  struct Rows {
+    const int8_t* quants[kParts];
+    const int32_t* sums[kParts];
+    const float* scales;
+    int64_t stride, groups;
+
+    Rows(const QuantizedRows& rows, int row, int64_t row_groups)
+        : scales(rows.scales + row * row_groups), stride(row_groups * kGroupCols), groups(row_groups) {
+      quants[0] = rows.quants + row * stride;
+      sums[0] = rows.sums + row * groups;
+      if constexpr (kFine) {
+        quants[1] = rows.rest + row * stride;
+        sums[1] = rows.rest_sums + row * groups;
+      }
     }
-  }
+    void next_group() {
+      for (int p = 0; p < kParts; ++p) {
+        quants[p] += kGroupCols;
+        ++sums[p];
+      }
+      ++scales;
+    }
+    // What a row's group adds up to, in floats.
+    float total(int r) const {
+      float sum = static_cast<float>(sums[0][r * groups]);
+      if constexpr (kFine) sum += static_cast<float>(sums[1][r * groups]) * kRestStep;
+      return scales[r * groups] * sum;
+    }
+  };
 
   // The dot products of one group of 32 columns. Weights are stored unsigned; starting at
   // -zero_point * sum(x) takes their offset out again.
   template <int kStrips, int kRows>
-  static void dot_group(const std::byte* weights, size_t strip_bytes, const int8_t* x, int64_t x_stride,
-                        const int32_t* x_sums, int64_t groups, Ints (&dots)[kStrips][kRows]) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Ints start = broadcast_int(-kZeroPoint * x_sums[r * groups]);
+  static void dot_group(const std::byte* weights, size_t strip_bytes, const Rows& x,
+                        Ints (&dots)[kParts][kStrips][kRows]) {
 #pragma GCC unroll 2
-      for (int s = 0; s < kStrips; ++s) dots[s][r] = start;
+    for (int p = 0; p < kParts; ++p) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const Ints start = broadcast_int(-kZeroPoint * x.sums[p][r * x.groups]);
+#pragma GCC unroll 2
+        for (int s = 0; s < kStrips; ++s) dots[p][s][r] = start;
+      }
     }
 #pragma GCC unroll 8
     for (int line = 0; line < kGroupBytes / 64; ++line) {
 #pragma GCC unroll 2
       for (int half = 0; half < (kQ8 ? 1 : 2); ++half) {
+        const int column = half * (kGroupCols / 2) + 4 * line;
 #pragma GCC unroll 2
         for (int s = 0; s < kStrips; ++s) {
           const Bytes packed = load_bytes(weights + static_cast<size_t>(s) * strip_bytes + line * 64);
-          dot_line<kRows>(packed, half, x + half * (kGroupCols / 2) + 4 * line, x_stride, dots[s]);
+          const Bytes unpacked = kQ8 ? packed : half == 0 ? low_nibbles(packed) : high_nibbles(packed);
+#pragma GCC unroll 2
+          for (int p = 0; p < kParts; ++p) {
+#pragma GCC unroll 8
+            for (int r = 0; r < kRows; ++r) {
+              const Bytes quad = broadcast4(x.quants[p] + column + r * x.stride);
+              Ints& dot = dots[p][s][r];
+              dot = kQ8 ? dot8(dot, unpacked, quad) : dot4(dot, unpacked, quad);
+            }
+          }
         }
+      }
+    }
+  }
+
+  // One strip's products of a group, added: scale * x_scale * dot, where the rest counts a 254th, then the
+  // minimum's share.
+  template <int kStrips, int kRows>
+  static void add_group(const std::byte* header, int s, const Rows& x,
+                        const Ints (&dots)[kParts][kStrips][kRows], Floats (&products)[kRows]) {
+    const Floats scales = load_f16(header);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      Floats dot = to_float(dots[0][s][r]);
+      if constexpr (kFine) dot = fma(to_float(dots[1][s][r]), broadcast(kRestStep), dot);
+      products[r] = fma(dot, mul(scales, broadcast(x.scales[r * x.groups])), products[r]);
+      if constexpr (kHasMin) {
+        const Floats mins = load_f16(header + kScaleBytes * kGroupsPerBlock);
+        products[r] = fma(mins, broadcast(x.total(r)), products[r]);
       }
     }
   }
@@ -83,10 +138,7 @@ struct QuantizedTile {
   template <int kStrips, int kRows>
   static void run(const MatmulArgs& args, int strip, int row) {
     const int blocks = (args.k + kBlockCols - 1) / kBlockCols;
-    const int64_t groups = int64_t{blocks} * kGroupsPerBlock, x_stride = groups * kGroupCols;
-    const int8_t* x = args.quantized.quants + row * x_stride;
-    const float* x_scales = args.quantized.scales + row * groups;
-    const int32_t* x_sums = args.quantized.sums + row * groups;
+    Rows x(args.quantized, row, int64_t{blocks} * kGroupsPerBlock);
     const std::byte* block = strip_at(args, strip);
     Floats products[kStrips][kRows];
 #pragma GCC unroll 2
@@ -102,24 +154,13 @@ struct QuantizedTile {
         }
       }
 #pragma GCC unroll 2
-      for (int g = 0; g < kGroupsPerBlock; ++g, x += kGroupCols, ++x_scales, ++x_sums) {
-        Ints dots[kStrips][kRows];
-        dot_group<kStrips, kRows>(block + kHeaderBytes + g * kGroupBytes, args.strip_bytes, x, x_stride,
-                                  x_sums, groups, dots);
+      for (int g = 0; g < kGroupsPerBlock; ++g, x.next_group()) {
+        Ints dots[kParts][kStrips][kRows];
+        dot_group<kStrips, kRows>(block + kHeaderBytes + g * kGroupBytes, args.strip_bytes, x, dots);
 #pragma GCC unroll 2
         for (int s = 0; s < kStrips; ++s) {
           const std::byte* header = block + static_cast<size_t>(s) * args.strip_bytes + g * kScaleBytes;
-          const Floats scales = load_f16(header);
-#pragma GCC unroll 8
-          for (int r = 0; r < kRows; ++r) {
-            const float x_scale = x_scales[r * groups];
-            products[s][r] = fma(to_float(dots[s][r]), mul(scales, broadcast(x_scale)), products[s][r]);
-            if constexpr (kHasMin) {
-              const float x_sum = x_scale * static_cast<float>(x_sums[r * groups]);
-              const Floats mins = load_f16(header + kScaleBytes * kGroupsPerBlock);
-              products[s][r] = fma(mins, broadcast(x_sum), products[s][r]);
-            }
-          }
+          add_group<kStrips, kRows>(header, s, x, dots, products[s]);
         }
       }
     }
@@ -205,15 +246,26 @@ void run_rows(const MatmulArgs& args, int strip) {
   }
 }
 
-template <typename Tile>
-void matmul_quantized(const MatmulArgs& args) {
+// Rows with their rest have twice the dot products, and as many registers less for rows.
+constexpr int kFineTileRows = (2 * kTileRows + 2) / 3;
+
+template <typename Tile, int kManyRows>
+void matmul_strips(const MatmulArgs& args) {
   int strip = 0;
   if (args.rows > kDecodeRows) {
     for (; strip + kTileStrips <= args.strip_count; strip += kTileStrips) {
-      run_rows<Tile, kTileStrips, kTileRows>(args, strip);
+      run_rows<Tile, kTileStrips, kManyRows>(args, strip);
     }
   }
   for (; strip < args.strip_count; ++strip) run_rows<Tile, 1, kDecodeRows>(args, strip);
+}
+
+template <bool kQ8, bool kHasMin>
+void matmul_quantized(const MatmulArgs& args) {
+  if (args.quantized.rest == nullptr) {
+    return matmul_strips<QuantizedTile<kQ8, kHasMin, false>, kTileRows>(args);
+  }
+  matmul_strips<QuantizedTile<kQ8, kHasMin, true>, kFineTileRows>(args);
 }
 
 template <typename Tile>
@@ -230,10 +282,9 @@ void matmul(const MatmulArgs& args) {
     case MatrixLayout::kBF16:
       return matmul_dense<DenseTile<MatrixLayout::kBF16>>(args);
     case MatrixLayout::kQ8:
-      return matmul_quantized<QuantizedTile<true, false>>(args);
+      return matmul_quantized<true, false>(args);
     case MatrixLayout::kQ4:
-      if (args.has_min) return matmul_quantized<QuantizedTile<false, true>>(args);
-      return matmul_quantized<QuantizedTile<false, false>>(args);
+      return args.has_min ? matmul_quantized<false, true>(args) : matmul_quantized<false, false>(args);
   }
 }
 

@@ -57,19 +57,6 @@ int64_t chunk_strips(const MatmulArgs& args) {
   return std::clamp<int64_t>(strips / 2 * 2, 2, 32);
 }
 
-// One member's part of a linear: the quants' product and, where the rows keep it, that of the rest.
-void multiply(const Leaves& leaves, const MatmulArgs& args) {
-  leaves.matmul(args);
-  if (args.quantized.rest == nullptr || !is_quantized(args.layout)) return;
-  MatmulArgs rest = args;
-  rest.quantized.quants = args.quantized.rest;
-  rest.quantized.sums = args.quantized.rest_sums;
-  rest.bias = nullptr;
-  rest.add = true;
-  rest.scale = 1.0f / kRestSteps;
-  leaves.matmul(rest);
-}
-
 struct ShrinkTask {
   const LoraSlice* slice;
   int64_t strip, row;  // row in the slice
@@ -119,7 +106,7 @@ void run_linear(const Leaves& leaves, TeamMember& member, const LinearArgs& args
   whole.add = args.accumulate;
   if (args.rows <= kStaticRows) {
     const Range strips = member.share(whole.strip_count);
-    if (strips.begin < strips.end) multiply(leaves, part(whole, strips, {0, args.rows}));
+    if (strips.begin < strips.end) leaves.matmul(part(whole, strips, {0, args.rows}));
     return;
   }
   const int64_t row_chunks = (args.rows + kChunkRows - 1) / kChunkRows;
@@ -127,8 +114,8 @@ void run_linear(const Leaves& leaves, TeamMember& member, const LinearArgs& args
   const int64_t strip_chunks = (whole.strip_count + strips - 1) / strips;
   member.for_chunks(strip_chunks * row_chunks, [&](int64_t chunk) {
     const int64_t strip = chunk / row_chunks * strips, row = chunk % row_chunks * kChunkRows;
-    multiply(leaves, part(whole, {strip, std::min<int64_t>(strip + strips, whole.strip_count)},
-                          {row, std::min<int64_t>(row + kChunkRows, args.rows)}));
+    leaves.matmul(part(whole, {strip, std::min<int64_t>(strip + strips, whole.strip_count)},
+                       {row, std::min<int64_t>(row + kChunkRows, args.rows)}));
   });
 }
 
