@@ -92,43 +92,70 @@ void bench_linear(Machine& machine, benchmark::State& state, LinearShape shape, 
 
 struct AttentionShape {
   int heads, kv_heads, dim, sequences, rows, context;
+  int shared = 0;  // positions whose pages all sequences have in common
+};
+
+// Rows of a step and the pages they see, in as many layers as it takes to leave the caches.
+struct AttentionBench {
+  AttentionBench(const AttentionShape& shape, KvType type)
+      : pages((shape.context + kPagePositions - 1) / kPagePositions),
+        bytes(kv_page_bytes(type, shape.kv_heads, shape.dim) * static_cast<size_t>(pages * shape.sequences)),
+        layers(shape.rows == 1 ? kOutOfCache / bytes + 1 : 1),
+        kv(bytes * layers) {
+    std::memset(kv.data(), 0x22, kv.size());
+    const int all = pages * shape.sequences;
+    for (int i = 0; i < all; ++i) {
+      const int page = i % pages < shape.shared / kPagePositions ? i % pages : i;
+      block_tables.push_back(static_cast<int32_t>(page * int64_t{7919} % all));
+    }
+    for (int s = 0; s < shape.sequences; ++s) {
+      const int32_t* table = block_tables.data() + s * pages;
+      sequences.push_back({s * shape.rows, (s + 1) * shape.rows, table, shape.context});
+      for (int position = shape.context - shape.rows; position < shape.context; ++position) {
+        slots.push_back(int64_t{table[position / kPagePositions]} * kPagePositions +
+                        position % kPagePositions);
+      }
+    }
+  }
+
+  int pages;
+  size_t bytes, layers;
+  Buffer<std::byte> kv;
+  std::vector<int32_t> block_tables;
+  std::vector<AttentionSequence> sequences;
+  std::vector<int64_t> slots;
 };
 
 void bench_attention(Machine& machine, benchmark::State& state, AttentionShape shape) {
   const KvType type = machine.kernels.default_kv;
-  const int pages = (shape.context + kPagePositions - 1) / kPagePositions;
-  const size_t bytes =
-      kv_page_bytes(type, shape.kv_heads, shape.dim) * static_cast<size_t>(pages * shape.sequences);
-  const size_t layers = shape.rows == 1 ? kOutOfCache / bytes + 1 : 1;
-  Buffer<std::byte> kv(bytes * layers);
-  std::memset(kv.data(), 0x22, kv.size());
-  std::vector<int32_t> block_tables;
-  for (int i = 0; i < pages * shape.sequences; ++i) {
-    block_tables.push_back(i * 7919 % (pages * shape.sequences));
-  }
-  std::vector<AttentionSequence> sequences;
-  for (int i = 0; i < shape.sequences; ++i) {
-    sequences.push_back(
-        {i * shape.rows, (i + 1) * shape.rows, block_tables.data() + i * pages, shape.context});
-  }
+  AttentionBench input(shape, type);
   const auto rows = static_cast<size_t>(shape.sequences * shape.rows);
-  const size_t floats = rows * static_cast<size_t>(shape.heads * shape.dim);
-  std::vector<float> q(floats, 0.5f), y(floats);
-  std::vector<float> workspace(
-      attention_workspace(static_cast<int>(rows), shape.heads, shape.dim, shape.context));
-  run_op(machine, state, static_cast<int>(std::min<size_t>(layers, 30)), [&](Stream& stream, int i) {
-    machine.kernels.attention(
-        stream, {.q = q.data(),
-                 .q_stride = shape.heads * shape.dim,
-                 .y = y.data(),
-                 .kv = {kv.data() + bytes * static_cast<size_t>(i), type, shape.kv_heads, shape.dim},
-                 .sequences = sequences,
-                 .heads = shape.heads,
-                 .scale = 0.1f,
-                 .workspace = workspace.data()});
+  const int cols = shape.heads * shape.dim;
+  const size_t floats = rows * static_cast<size_t>(cols), padded = rows * size_t(round_up(cols, kBlockCols));
+  std::vector<float> q(floats, 0.5f), kv(floats, 0.5f), y(floats), scales(padded / kGroupCols);
+  std::vector<float> rope(rows * static_cast<size_t>(shape.dim), 0.7f);
+  std::vector<int8_t> quants(padded);
+  std::vector<int32_t> sums(padded / kGroupCols);
+  std::vector<float> partials(
+      attention_partials(static_cast<int>(rows), shape.heads, shape.dim, shape.context));
+  std::vector<int32_t> arrivals(attention_arrivals(static_cast<int>(rows), shape.kv_heads));
+  run_op(machine, state, static_cast<int>(std::min<size_t>(input.layers, 30)), [&](Stream& stream, int i) {
+    std::byte* pages = input.kv.data() + input.bytes * static_cast<size_t>(i);
+    machine.kernels.attention(stream, {.q = q.data(),
+                                       .k = kv.data(),
+                                       .v = kv.data(),
+                                       .rope = rope.data(),
+                                       .slots = input.slots.data(),
+                                       .kv = {pages, type, shape.kv_heads, shape.dim},
+                                       .sequences = input.sequences,
+                                       .heads = shape.heads,
+                                       .scale = 0.1f,
+                                       .y = y.data(),
+                                       .quantized = {quants.data(), scales.data(), sums.data()},
+                                       .workspace = {partials.data(), arrivals.data()}});
   });
   const double seen = shape.rows == 1 ? shape.context : shape.context / 2.0;
-  count(machine, state, static_cast<double>(bytes),
+  count(machine, state, static_cast<double>(input.bytes),
         4.0 * static_cast<double>(rows) * shape.heads * shape.dim * seen);
 }
 
@@ -151,14 +178,15 @@ void register_all(Machine& machine) {
     add_linear("bf16", {3072, 3072, MatrixLayout::kBF16}, rows);
   }
   const auto add_attention = [&](AttentionShape shape) {
-    add(fmt::format("attention/{}:{}x{}/sequences:{}/rows:{}/context:{}", shape.heads, shape.kv_heads,
-                    shape.dim, shape.sequences, shape.rows, shape.context),
+    add(fmt::format("attention/{}:{}x{}/sequences:{}/rows:{}/context:{}/shared:{}", shape.heads,
+                    shape.kv_heads, shape.dim, shape.sequences, shape.rows, shape.context, shape.shared),
         [=, &machine](benchmark::State& state) { bench_attention(machine, state, shape); });
   };
   add_attention({9, 3, 64, 1, 1, 256});
   add_attention({9, 3, 64, 1, 1, 2048});
   add_attention({24, 8, 128, 1, 1, 1024});
   add_attention({24, 8, 128, 8, 1, 1024});
+  add_attention({24, 8, 128, 8, 1, 1040, 1024});
   add_attention({24, 8, 128, 1, 512, 512});
 }
 

@@ -107,14 +107,6 @@ struct RopeTableArgs {
   int rows = 0, dim = 0;
 };
 
-// Rotates pairs (i, i + dim / 2) of each head in place (the "half-split" order of Hugging Face).
-struct RopeArgs {
-  float* x = nullptr;  // [rows, heads, dim], row stride x_stride
-  const float* table = nullptr;
-  int64_t x_stride = 0;
-  int rows = 0, heads = 0, dim = 0;
-};
-
 constexpr int kPagePositions = 16;
 
 enum class KvType : uint8_t { kF32, kF16 };
@@ -132,15 +124,6 @@ constexpr size_t kv_page_bytes(KvType type, int kv_heads, int dim) {
          (type == KvType::kF32 ? 4 : 2);
 }
 
-struct StoreKvArgs {
-  const float* k = nullptr;  // [rows, kv_heads, dim], row stride kv_stride
-  const float* v = nullptr;
-  int64_t kv_stride = 0;
-  const int64_t* slots = nullptr;  // [rows]: page * 16 + position in page
-  KvLayer kv;
-  int rows = 0;
-};
-
 // Rows of one sequence: consecutive positions, the last being context_length - 1.
 struct AttentionSequence {
   int row_begin = 0, row_end = 0;
@@ -148,27 +131,42 @@ struct AttentionSequence {
   int context_length = 0;                // positions stored, this step's included
 };
 
-// Causal attention of each row over its sequence's stored positions, at most the last `window` of them
-// including itself (0: all). Scores are q.k * scale, then soft_cap * tanh(score / soft_cap) if soft_cap > 0.
-// Contexts are cut into pieces of kAttentionPiece positions (counted from position 0), each reduced by itself
-// and merged in order, for every row alike. Pages hold garbage past the context: it is left out by selection,
-// never multiplied by 0. May sync inside.
+// Contexts are cut into pieces of so many positions, counted from position 0.
 constexpr int kAttentionPiece = 256;
 
+// What the pieces of a step leave for those after them; sized once.
+struct AttentionWorkspace {
+  float* partials = nullptr;    // attention_partials() floats
+  int32_t* arrivals = nullptr;  // attention_arrivals() of them, 0 before the first call and after each
+};
+size_t attention_partials(int max_rows, int heads, int dim, int max_context);
+size_t attention_arrivals(int max_rows, int kv_heads);
+
+// From what the q, k and v linears gave to the input of o. Every head of q and of k is normalised where there
+// is a weight, as in rms_norm, and its pairs (i, i + dim / 2) are rotated (the "half-split" order of Hugging
+// Face); k and v are stored; then causal attention of each row over its sequence's stored positions, at most
+// the last `window` of them including itself (0: all). Scores are q.k * scale, then
+// soft_cap * tanh(score / soft_cap) if soft_cap > 0. Each piece of a context is reduced by itself and merged
+// in order, for every row alike. Pages hold garbage past the context: it is left out by selection, never
+// multiplied by 0. No sequence may see a position that another stores in the same call. May sync inside.
 struct AttentionArgs {
-  const float* q = nullptr;  // [rows, heads, dim], row stride q_stride
-  int64_t q_stride = 0;
-  float* y = nullptr;  // [rows, heads, dim], contiguous
+  const float* q = nullptr;  // [rows, heads, dim]
+  const float* k = nullptr;  // [rows, kv_heads, dim]
+  const float* v = nullptr;
+  const float* q_norm = nullptr;  // [dim] or null
+  const float* k_norm = nullptr;
+  float norm_eps = 0;
+  const float* rope = nullptr;     // [rows, dim / 2, 2], of rope_table
+  const int64_t* slots = nullptr;  // [rows]: page * 16 + position in page
   KvLayer kv;
-  std::span<const AttentionSequence> sequences;
+  std::span<const AttentionSequence> sequences;  // of all rows, in order
   int heads = 0;
   int window = 0;
   float scale = 1, soft_cap = 0;
-  float* workspace = nullptr;  // attention_workspace() floats
+  float* y = nullptr;       // [rows, heads, dim]
+  QuantizedRows quantized;  // of y, where the members are not null
+  AttentionWorkspace workspace;
 };
-
-// Floats that the pieces of a step need at most; a step of many rows is not cut, so this stops growing.
-size_t attention_workspace(int max_rows, int heads, int dim, int max_context);
 
 enum class Activation : uint8_t { kSilu, kGeluTanh };
 
@@ -215,8 +213,6 @@ struct Kernels {
   void (*lora_expand_add)(Stream&,
                           const LoraArgs&);  // y += scale u B^T, after linear, lora_shrink and a sync
   void (*rope_table)(Stream&, const RopeTableArgs&);
-  void (*rope)(Stream&, const RopeArgs&);
-  void (*store_kv)(Stream&, const StoreKvArgs&);
   void (*attention)(Stream&, const AttentionArgs&);
   void (*gated_act)(Stream&, const GatedActArgs&);
   void (*add)(Stream&, const AddArgs&);

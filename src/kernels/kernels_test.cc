@@ -89,7 +89,7 @@ namespace {
 TEST_P(KernelsTest, HasEveryOp) {
   const Kernels& k = kernels();
   EXPECT_TRUE(k.sync && k.quantize && k.embed && k.rms_norm && k.linear && k.lora_shrink);
-  EXPECT_TRUE(k.lora_expand_add && k.rope_table && k.rope && k.store_kv && k.attention && k.gated_act);
+  EXPECT_TRUE(k.lora_expand_add && k.rope_table && k.attention && k.gated_act);
   EXPECT_TRUE(k.add && k.soft_cap);
   EXPECT_EQ(find_kernels(k.name), &k);
 }
@@ -257,44 +257,6 @@ TEST_P(KernelsTest, GatedAct) {
       }
     }
     EXPECT_EQ(quantized.quants, quantize_on(kernels(), y, rows, cols).quants);
-  }
-}
-
-TEST_P(KernelsTest, RopeRotates) {
-  for (const int dim : {16, 32, 64, 80, 128, 256}) {
-    const int rows = 3, heads = 2, stride = heads * dim + 3;
-    const int32_t positions[] = {0, 1, 8191};
-    std::vector<float> inv_freq;
-    for (int i = 0; i < dim / 2; ++i) inv_freq.push_back(std::pow(10000.0f, -2.0f * float(i) / float(dim)));
-    auto x = random_floats(static_cast<size_t>(rows * stride), 1);
-    const auto before = x;
-    std::vector<float> table(static_cast<size_t>(rows * dim));
-    run_on_team(2, [&](Stream& stream) {
-      kernels().rope_table(stream, {.positions = positions,
-                                    .inv_freq = inv_freq.data(),
-                                    .attention_factor = 1.5f,
-                                    .table = table.data(),
-                                    .rows = rows,
-                                    .dim = dim});
-      stream.member->barrier();
-      kernels().rope(stream, {.x = x.data(),
-                              .table = table.data(),
-                              .x_stride = stride,
-                              .rows = rows,
-                              .heads = heads,
-                              .dim = dim});
-    });
-    for (int r = 0; r < rows; ++r) {
-      for (int h = 0; h < heads; ++h) {
-        for (int i = 0; i < dim / 2; ++i) {
-          const auto at = static_cast<size_t>(r * stride + h * dim + i), other = at + size_t(dim) / 2;
-          const double angle = float(positions[r]) * inv_freq[size_t(i)];
-          const double cos = 1.5 * std::cos(angle), sin = 1.5 * std::sin(angle);
-          EXPECT_NEAR(x[at], before[at] * cos - before[other] * sin, 2e-6);
-          EXPECT_NEAR(x[other], before[other] * cos + before[at] * sin, 2e-6);
-        }
-      }
-    }
   }
 }
 

@@ -142,19 +142,23 @@ void lora_expand_add(Stream& stream, const LoraArgs& args) {
   }
 }
 
-void rope(Stream& stream, const RopeArgs& args) {
-  const int half = args.dim / 2;
-  const Range rows = stream.member->share(args.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    for (int h = 0; h < args.heads; ++h) {
-      float* x = args.x + r * args.x_stride + h * args.dim;
-      for (int i = 0; i < half; ++i) {
-        const float cos = args.table[r * args.dim + 2 * i], sin = args.table[r * args.dim + 2 * i + 1];
-        const float a = x[i], b = x[i + half];
-        x[i] = a * cos - b * sin;
-        x[i + half] = b * cos + a * sin;
-      }
-    }
+// One head: normalised unless norm is null, then rotated.
+void prepare_head(const float* x, const float* norm, float eps, const float* table, int dim, float* y) {
+  double inverse = 1;
+  if (norm != nullptr) {
+    double sum = 0;
+    for (int i = 0; i < dim; ++i) sum += double{x[i]} * x[i];
+    inverse = 1 / std::sqrt(sum / dim + eps);
+  }
+  const auto value = [&](int i) {
+    return norm == nullptr ? x[i] : static_cast<float>(x[i] * inverse * norm[i]);
+  };
+  const int half = dim / 2;
+  for (int i = 0; i < half; ++i) {
+    const float cos = table[2 * i], sin = table[2 * i + 1];
+    const float a = value(i), b = value(i + half);
+    y[i] = a * cos - b * sin;
+    y[i + half] = b * cos + a * sin;
   }
 }
 
@@ -183,20 +187,21 @@ float load_element(const KvLayer& kv, size_t i) {
   return value;
 }
 
-void store_kv(Stream& stream, const StoreKvArgs& args) {
+constexpr int kMaxHeadDim = 1024;
+
+void store_row(const AttentionArgs& args, int64_t row) {
   const KvLayer& kv = args.kv;
   const auto dim = static_cast<size_t>(kv.dim);
-  const Range rows = stream.member->share(args.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const int64_t page = args.slots[r] / kPagePositions;
-    const auto position = static_cast<size_t>(args.slots[r] % kPagePositions);
-    for (int h = 0; h < kv.kv_heads; ++h) {
-      const size_t base = kv_offset(kv, page, h);
-      for (size_t d = 0; d < dim; ++d) {
-        const int64_t from = r * args.kv_stride + h * kv.dim + static_cast<int64_t>(d);
-        store_element(kv, base + d * kPagePositions + position, args.k[from]);
-        store_element(kv, base + (kPagePositions + position) * dim + d, args.v[from]);
-      }
+  const int64_t page = args.slots[row] / kPagePositions;
+  const auto position = static_cast<size_t>(args.slots[row] % kPagePositions);
+  for (int h = 0; h < kv.kv_heads; ++h) {
+    const int64_t from = (row * kv.kv_heads + h) * kv.dim;
+    float k[kMaxHeadDim];
+    prepare_head(args.k + from, args.k_norm, args.norm_eps, args.rope + row * kv.dim, kv.dim, k);
+    const size_t base = kv_offset(kv, page, h);
+    for (size_t d = 0; d < dim; ++d) {
+      store_element(kv, base + d * kPagePositions + position, k[d]);
+      store_element(kv, base + (kPagePositions + position) * dim + d, args.v[static_cast<size_t>(from) + d]);
     }
   }
 }
@@ -213,13 +218,10 @@ double attention_score(const AttentionArgs& args, const AttentionSequence& seque
   return args.soft_cap > 0 ? args.soft_cap * std::tanh(score / args.soft_cap) : score;
 }
 
-constexpr int kMaxHeadDim = 1024;
-
 // One head of one row over the positions first..last.
 void attend(const AttentionArgs& args, const AttentionSequence& sequence, const float* q, int kv_head,
             int first, int last, float* y) {
   const int dim = args.kv.dim;
-  assert(dim <= kMaxHeadDim);
   double max = -INFINITY;
   for (int p = first; p <= last; ++p) max = std::max(max, attention_score(args, sequence, q, kv_head, p));
   double total = 0, values[kMaxHeadDim] = {};
@@ -236,16 +238,25 @@ void attend(const AttentionArgs& args, const AttentionSequence& sequence, const 
 
 void attention(Stream& stream, const AttentionArgs& args) {
   const int dim = args.kv.dim, group = args.heads / args.kv.kv_heads;
+  assert(dim <= kMaxHeadDim);
+  const Range all = stream.member->share(args.sequences.back().row_end);
+  for (int64_t r = all.begin; r < all.end; ++r) store_row(args, r);
+  stream.member->barrier();
   for (const AttentionSequence& sequence : args.sequences) {
     const int rows = sequence.row_end - sequence.row_begin;
-    const Range tasks = stream.member->share(int64_t{rows} * args.heads);
-    for (int64_t task = tasks.begin; task < tasks.end; ++task) {
-      const int row = static_cast<int>(task / args.heads), head = static_cast<int>(task % args.heads);
-      const int last = sequence.context_length - rows + row;
+    const Range share = stream.member->share(rows);
+    for (int64_t row = share.begin; row < share.end; ++row) {
+      const int last = sequence.context_length - rows + static_cast<int>(row);
       const int first = args.window > 0 ? std::max(0, last + 1 - args.window) : 0;
       const int64_t r = sequence.row_begin + row;
-      attend(args, sequence, args.q + r * args.q_stride + head * dim, head / group, first, last,
-             args.y + (r * args.heads + head) * dim);
+      float* y = args.y + r * args.heads * dim;
+      for (int head = 0; head < args.heads; ++head) {
+        float q[kMaxHeadDim];
+        prepare_head(args.q + (r * args.heads + head) * dim, args.q_norm, args.norm_eps, args.rope + r * dim,
+                     dim, q);
+        attend(args, sequence, q, head / group, first, last, y + head * dim);
+      }
+      if (args.quantized.quants != nullptr) quantize_row(y, args.heads * dim, args.quantized, r);
     }
   }
 }
@@ -291,8 +302,6 @@ const Kernels kReferenceKernels = {
     .lora_shrink = lora_shrink,
     .lora_expand_add = lora_expand_add,
     .rope_table = rope_table,
-    .rope = rope,
-    .store_kv = store_kv,
     .attention = attention,
     .gated_act = gated_act,
     .add = add,

@@ -38,7 +38,6 @@ struct Transformer::Impl {
   void head(Stream& s);
   void norm(Stream& s, const float* x, float* y, const NormWeight& weight, int rows, int cols,
             QuantizedRows q) const;
-  void rope(Stream& s, float* x, int heads, const LayerConfig& layer) const;
   LoraStep lora(const Stream& s, std::span<const LoraSegment> segments);
 
   const Model& model;
@@ -53,7 +52,9 @@ struct Transformer::Impl {
   Activations normed, attended, gated;     // inputs of q k v and gate up, of o, of down
   Activations outputs;                     // [logit_rows, hidden]
   std::vector<Buffer<float>> rope_tables;  // one a RopeConfig: [rows, head_dim / 2, 2]
-  Buffer<float> attention_space, shrunk;
+  Buffer<float> partials;                  // of attention
+  std::vector<int32_t> arrivals;           // likewise
+  Buffer<float> shrunk;
   std::vector<std::vector<LoraSlice>> slices;  // one a member
   std::vector<LoraSegment> output_segments;
 
@@ -78,7 +79,8 @@ Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages,
       attended(l.rows, config.q_width(), kn.int8_activations),
       gated(l.rows, config.ffn, kn.int8_activations),
       outputs(l.logit_rows, config.hidden, kn.int8_activations),
-      attention_space(attention_workspace(l.rows, config.heads, config.head_dim, l.context_length)),
+      partials(attention_partials(l.rows, config.heads, config.head_dim, l.context_length)),
+      arrivals(attention_arrivals(l.rows, config.kv_heads)),
       shrunk(floats(kMaxGroup * std::max(l.rows, l.logit_rows), l.lora_floats_per_row)) {
   for (size_t i = 0; i < config.ropes.size(); ++i) rope_tables.emplace_back(floats(l.rows, config.head_dim));
   output_segments.reserve(static_cast<size_t>(l.segments));
@@ -92,11 +94,6 @@ LoraStep Transformer::Impl::lora(const Stream& s, std::span<const LoraSegment> s
 void Transformer::Impl::norm(Stream& s, const float* x, float* y, const NormWeight& weight, int rows,
                              int cols, QuantizedRows quantized) const {
   k.rms_norm(s, {x, y, weight.data(), cols, cols, rows, cols, config.norm_eps, quantized});
-}
-
-void Transformer::Impl::rope(Stream& s, float* x, int heads, const LayerConfig& layer) const {
-  const float* table = rope_tables[static_cast<size_t>(layer.rope)].data();
-  k.rope(s, {x, table, int64_t{heads} * config.head_dim, batch->rows(), heads, config.head_dim});
 }
 
 // The residual stream gets W input (+ adapters), normalised first where the architecture says so.
@@ -127,24 +124,24 @@ void Transformer::Impl::attention_block(Stream& s, int index) {
        {&model.linear(index, Target::kV), Target::kV, value.data(), false, true}}};
   linear_group(s, k, normed.fine_input(rows), qkv, index, lora(s, batch->segments));
   k.sync(s);
-  if (config.qk_norm) {
-    norm(s, q.data(), q.data(), w.q_norm, rows * config.heads, config.head_dim, {});
-    norm(s, key.data(), key.data(), w.k_norm, rows * config.kv_heads, config.head_dim, {});
-    k.sync(s);
-  }
-  rope(s, q.data(), config.heads, layer);
-  rope(s, key.data(), config.kv_heads, layer);
+  k.attention(s, {.q = q.data(),
+                  .k = key.data(),
+                  .v = value.data(),
+                  .q_norm = w.q_norm.data(),
+                  .k_norm = w.k_norm.data(),
+                  .norm_eps = config.norm_eps,
+                  .rope = rope_tables[static_cast<size_t>(layer.rope)].data(),
+                  .slots = batch->slots.data(),
+                  .kv = kv.layer(index),
+                  .sequences = batch->sequences,
+                  .heads = config.heads,
+                  .window = layer.window,
+                  .scale = config.attention_scale,
+                  .soft_cap = config.attention_soft_cap,
+                  .y = attended.values(),
+                  .quantized = attended.quantized(),
+                  .workspace = {partials.data(), arrivals.data()}});
   k.sync(s);
-  const KvLayer pages = kv.layer(index);
-  k.store_kv(s, {key.data(), value.data(), config.kv_width(), batch->slots.data(), pages, rows});
-  k.sync(s);
-  k.attention(s, {q.data(), config.q_width(), attended.values(), pages, batch->sequences, config.heads,
-                  layer.window, config.attention_scale, config.attention_soft_cap, attention_space.data()});
-  k.sync(s);
-  if (k.int8_activations) {
-    k.quantize(s, {attended.values(), rows, config.q_width(), attended.quantized()});
-    k.sync(s);
-  }
   add_to_residual(s, attended.input(rows), Target::kO, index, w.attention_post_norm);
 }
 

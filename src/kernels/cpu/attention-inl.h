@@ -4,78 +4,92 @@
 //
 // Per query the operations are the same in every tile: scores over d in order; the piece's largest score;
 // weights and their sum in 16 lanes; values over positions in order. Which other queries share the pages
-// changes only what is loaded once.
+// changes only what is loaded once, and how many pages or columns go side by side only what waits for what.
 
 #include "kernels/cpu/elementwise-inl.h"
 
 namespace chorus {
 namespace {
 
-constexpr int kScoreQueries = 8;  // at once: enough chains to hide the latency of a multiply-add
+constexpr int kPiecePages = kAttentionPiece / kPagePositions;
 
-template <KvType kType>
-struct Page {
-  static constexpr int kElementBytes = kType == KvType::kF32 ? 4 : 2;
-  const std::byte* data;
-  int dim;
+// Vectors of 16 positions, or of 16 columns, at once: enough sums to hide the latency of a multiply-add.
+constexpr int vectors_of(int queries) {
+  const int vectors = kQuerySums / queries;
+  return vectors >= 8 ? 8 : vectors >= 4 ? 4 : vectors >= 2 ? 2 : 1;
+}
 
-  static Page of(const AttentionTile& tile, int index) {
-    const int64_t page = tile.block_table[index];
-    const int64_t elements = int64_t{2} * kPagePositions * tile.kv.dim;
-    return {tile.kv.data + (page * tile.kv.kv_heads + tile.kv_head) * elements * kElementBytes, tile.kv.dim};
-  }
-  Floats load_element(int64_t i) const {
-    if constexpr (kType == KvType::kF32) return load(reinterpret_cast<const float*>(data + 4 * i));
-    return load_f16(data + 2 * i);
-  }
-  Floats k(int d) const { return load_element(d * kPagePositions); }  // of the 16 positions
-  Floats v(int position, int d) const { return load_element((kPagePositions + position) * dim + d); }
-};
-
-// The part of a piece that a query sees: begin..end - 1, counted from the piece's first position.
-struct Span {
-  int begin, end;
-  bool empty() const { return begin >= end; }
-};
-
-Span clip(int first, int last, int from, int length) {
-  const int begin = first - from, end = last - from + 1;
+// The part of `span` that lies in from..from + length - 1, counted from there.
+Span clip(Span span, int from, int length) {
+  const int begin = span.begin - from, end = span.end - from;
   return {begin > 0 ? begin : 0, end < length ? end : length};
 }
 
+// What a tile's queries make of a piece; positions are counted from its first.
 struct PieceState {
   alignas(64) float scores[kMaxQueries][kAttentionPiece];  // then the weights
   Span seen[kMaxQueries];
+  const std::byte* pages[kPiecePages];
+  int first_page, last_page;  // those that any query sees: first..last - 1
 };
 
-template <KvType kType, int kQueries>
-void score_page(const AttentionTile& tile, Page<kType> page, int query, int page_in_piece,
-                PieceState& state) {
-  Floats sums[kQueries];
+template <KvType kType>
+struct Elements {
+  static constexpr int kBytes = kType == KvType::kF32 ? 4 : 2;
+
+  static Floats load16(const std::byte* p) {
+    if constexpr (kType == KvType::kF32) return load(reinterpret_cast<const float*>(p));
+    return load_f16(p);
+  }
+  // Of the page's 16 positions.
+  static Floats k(const std::byte* page, int d) { return load16(page + d * kPagePositions * kBytes); }
+  static Floats v(const std::byte* page, int dim, int position, int d) {
+    return load16(page + ((kPagePositions + position) * dim + d) * kBytes);
+  }
+};
+
+// Scores of kQueries queries on kPages pages.
+template <KvType kType, int kQueries, int kPages>
+void score_pages(const AttentionTile& tile, int query, int first_page, PieceState& state) {
+  Floats sums[kQueries][kPages];
 #pragma GCC unroll 8
-  for (int i = 0; i < kQueries; ++i) sums[i] = broadcast(0);
-  for (int d = 0; d < page.dim; ++d) {
-    const Floats k = page.k(d);
+  for (int i = 0; i < kQueries; ++i) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kQueries; ++i) sums[i] = fma(broadcast(tile.q[query + i][d]), k, sums[i]);
+    for (int p = 0; p < kPages; ++p) sums[i][p] = broadcast(0);
+  }
+  for (int d = 0; d < tile.kv.dim; ++d) {
+    Floats k[kPages];
+#pragma GCC unroll 8
+    for (int p = 0; p < kPages; ++p) k[p] = Elements<kType>::k(state.pages[first_page + p], d);
+#pragma GCC unroll 8
+    for (int i = 0; i < kQueries; ++i) {
+      const Floats q = broadcast(tile.q[query + i][d]);
+#pragma GCC unroll 8
+      for (int p = 0; p < kPages; ++p) sums[i][p] = fma(q, k[p], sums[i][p]);
+    }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < kQueries; ++i) {
-    Floats score = mul(sums[i], broadcast(tile.scale));
-    if (tile.soft_cap > 0) score = capped(score, tile.soft_cap);
-    store(state.scores[query + i] + page_in_piece * kPagePositions, score);
+#pragma GCC unroll 8
+    for (int p = 0; p < kPages; ++p) {
+      Floats score = mul(sums[i][p], broadcast(tile.scale));
+      if (tile.soft_cap > 0) score = capped(score, tile.soft_cap);
+      store(state.scores[query + i] + (first_page + p) * kPagePositions, score);
+    }
   }
 }
 
 template <KvType kType, int kQueries>
-void score_queries(const AttentionTile& tile, Page<kType> page, int query, int count, int page_in_piece,
-                   PieceState& state) {
+void score_queries(const AttentionTile& tile, int query, int count, PieceState& state) {
   if constexpr (kQueries > 1) {
-    if (count < kQueries) {
-      return score_queries<kType, kQueries - 1>(tile, page, query, count, page_in_piece, state);
-    }
+    if (count < kQueries) return score_queries<kType, kQueries - 1>(tile, query, count, state);
   }
-  score_page<kType, kQueries>(tile, page, query, page_in_piece, state);
+  constexpr int kPages = vectors_of(kQueries);
+  int page = state.first_page;
+  for (; page + kPages <= state.last_page; page += kPages) {
+    score_pages<kType, kQueries, kPages>(tile, query, page, state);
+  }
+  for (; page < state.last_page; ++page) score_pages<kType, kQueries, 1>(tile, query, page, state);
 }
 
 // Scores -> weights exp(score - max) of what is seen, 0 elsewhere; max and sum go to the partial's end.
@@ -84,7 +98,7 @@ void weigh(float* scores, Span seen, float* max_and_sum) {
   Floats largest = none;
   const int begin = seen.begin / kLanes * kLanes;
   for (int i = begin; i < seen.end; i += kLanes) {
-    const Span lanes = clip(seen.begin, seen.end - 1, i, kLanes);
+    const Span lanes = clip(seen, i, kLanes);
     const Floats score = select_lanes(lanes.begin, lanes.end, load(scores + i), none);
     store(scores + i, score);
     largest = max(largest, score);
@@ -92,7 +106,7 @@ void weigh(float* scores, Span seen, float* max_and_sum) {
   const float top = reduce_max(largest);
   Floats sum = broadcast(0);
   for (int i = begin; i < seen.end; i += kLanes) {
-    const Span lanes = clip(seen.begin, seen.end - 1, i, kLanes);
+    const Span lanes = clip(seen, i, kLanes);
     const Floats weight = exp(sub(load(scores + i), broadcast(top)));
     const Floats visible = select_lanes(lanes.begin, lanes.end, weight, broadcast(0));
     store(scores + i, visible);
@@ -102,81 +116,109 @@ void weigh(float* scores, Span seen, float* max_and_sum) {
   max_and_sum[1] = reduce_add(sum);
 }
 
-// values += weight * v over the page's positions `in_page`, for kQueries queries that see just these.
-template <KvType kType, int kQueries>
-void add_values(Page<kType> page, Span in_page, const float* const* weights, float* const* values) {
-  for (int d = 0; d < page.dim; d += kLanes) {
-    Floats sums[kQueries];
+// What some queries of a tile see of a page, the same for all.
+struct PageWeights {
+  const std::byte* page;
+  Span positions;
+  const float* weights[kTileQueries];
+  float* values[kTileQueries];
+};
+
+// values += weight * v in the columns d.., for kQueries queries.
+template <KvType kType, int kQueries, int kVectors>
+void add_columns(const PageWeights& of, int dim, int d) {
+  Floats sums[kQueries][kVectors];
 #pragma GCC unroll 8
-    for (int i = 0; i < kQueries; ++i) sums[i] = load(values[i] + d);
-    for (int position = in_page.begin; position < in_page.end; ++position) {
-      const Floats v = page.v(position, d);
+  for (int i = 0; i < kQueries; ++i) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kQueries; ++i) sums[i] = fma(broadcast(weights[i][position]), v, sums[i]);
+    for (int c = 0; c < kVectors; ++c) sums[i][c] = load(of.values[i] + d + c * kLanes);
+  }
+  for (int position = of.positions.begin; position < of.positions.end; ++position) {
+    Floats v[kVectors];
+#pragma GCC unroll 8
+    for (int c = 0; c < kVectors; ++c) v[c] = Elements<kType>::v(of.page, dim, position, d + c * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < kQueries; ++i) {
+      const Floats weight = broadcast(of.weights[i][position]);
+#pragma GCC unroll 8
+      for (int c = 0; c < kVectors; ++c) sums[i][c] = fma(weight, v[c], sums[i][c]);
     }
+  }
 #pragma GCC unroll 8
-    for (int i = 0; i < kQueries; ++i) store(values[i] + d, sums[i]);
+  for (int i = 0; i < kQueries; ++i) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kVectors; ++c) store(of.values[i] + d + c * kLanes, sums[i][c]);
   }
 }
 
 template <KvType kType, int kQueries>
-void add_values_of(Page<kType> page, Span in_page, int count, const float* const* weights,
-                   float* const* values) {
+void add_values(const PageWeights& of, int dim, int count) {
   if constexpr (kQueries > 1) {
-    if (count < kQueries) {
-      return add_values_of<kType, kQueries - 1>(page, in_page, count, weights, values);
-    }
+    if (count < kQueries) return add_values<kType, kQueries - 1>(of, dim, count);
   }
-  add_values<kType, kQueries>(page, in_page, weights, values);
+  constexpr int kVectors = vectors_of(kQueries);
+  int d = 0;
+  for (; d + kVectors * kLanes <= dim; d += kVectors * kLanes) {
+    add_columns<kType, kQueries, kVectors>(of, dim, d);
+  }
+  for (; d < dim; d += kLanes) add_columns<kType, kQueries, 1>(of, dim, d);
 }
 
 // Neighbours that see the same positions of the page go together; where the causal bound or the window cuts
 // it, each goes by itself: what is not seen may be garbage and must not be multiplied, not even by 0.
 template <KvType kType>
-void add_page_values(const AttentionTile& tile, Page<kType> page, int page_in_piece, PieceState& state,
-                     float* const* partials) {
-  const int from = page_in_piece * kPagePositions;
+void add_page_values(const AttentionTile& tile, int page, const PieceState& state, float* const* partials) {
+  const int from = page * kPagePositions;
+  PageWeights of;
+  of.page = state.pages[page];
   for (int query = 0; query < tile.queries;) {
-    const Span seen = clip(state.seen[query].begin, state.seen[query].end - 1, from, kPagePositions);
-    const float* weights[kScoreQueries] = {};
+    of.positions = clip(state.seen[query], from, kPagePositions);
     int count = 0;
-    for (; count < kScoreQueries && query + count < tile.queries; ++count) {
-      const Span other = state.seen[query + count];
-      const Span clipped = clip(other.begin, other.end - 1, from, kPagePositions);
-      if (clipped.begin != seen.begin || clipped.end != seen.end) break;
-      weights[count] = state.scores[query + count] + from;
+    for (; count < kTileQueries && query + count < tile.queries; ++count) {
+      const Span other = clip(state.seen[query + count], from, kPagePositions);
+      if (other.begin != of.positions.begin || other.end != of.positions.end) break;
+      of.weights[count] = state.scores[query + count] + from;
+      of.values[count] = partials[query + count];
     }
-    if (!seen.empty()) add_values_of<kType, kScoreQueries>(page, seen, count, weights, partials + query);
+    if (!of.positions.empty()) add_values<kType, kTileQueries>(of, tile.kv.dim, count);
     query += count;
+  }
+}
+
+// Finds the piece's pages and what each query sees of it.
+template <KvType kType>
+void open_piece(const AttentionTile& tile, int piece, PieceState& state) {
+  Span any = {kAttentionPiece, 0};
+  for (int i = 0; i < tile.queries; ++i) {
+    const Span seen = clip(tile.seen[i], piece * kAttentionPiece, kAttentionPiece);
+    state.seen[i] = seen;
+    if (seen.empty()) continue;
+    if (seen.begin < any.begin) any.begin = seen.begin;
+    if (seen.end > any.end) any.end = seen.end;
+  }
+  state.first_page = any.begin / kPagePositions;
+  state.last_page = (any.end + kPagePositions - 1) / kPagePositions;
+  const int64_t bytes = int64_t{2} * kPagePositions * tile.kv.dim * Elements<kType>::kBytes;
+  for (int p = state.first_page; p < state.last_page; ++p) {
+    const int64_t page = tile.block_table[piece * kPiecePages + p];
+    state.pages[p] = tile.kv.data + (page * tile.kv.kv_heads + tile.kv_head) * bytes;
   }
 }
 
 template <KvType kType>
 void attend(const AttentionTile& tile, int piece, float* const* partials) {
   PieceState state;
-  Span any = {kAttentionPiece, 0};
+  open_piece<kType>(tile, piece, state);
+  for (int i = 0; i < tile.queries; i += kTileQueries) {
+    score_queries<kType, kTileQueries>(tile, i, tile.queries - i, state);
+  }
   for (int i = 0; i < tile.queries; ++i) {
-    Span& seen = state.seen[i];
-    seen = clip(tile.first[i], tile.last[i], piece * kAttentionPiece, kAttentionPiece);
-    if (seen.empty()) continue;
-    if (seen.begin < any.begin) any.begin = seen.begin;
-    if (seen.end > any.end) any.end = seen.end;
+    if (state.seen[i].empty()) continue;
+    weigh(state.scores[i], state.seen[i], partials[i] + tile.kv.dim);
     for (int d = 0; d < tile.kv.dim; d += kLanes) store(partials[i] + d, broadcast(0));
   }
-  constexpr int kPages = kAttentionPiece / kPagePositions;
-  const int first_page = any.begin / kPagePositions;
-  const int last_page = (any.end + kPagePositions - 1) / kPagePositions;
-  for (int p = first_page; p < last_page; ++p) {
-    const auto page = Page<kType>::of(tile, piece * kPages + p);
-    for (int i = 0; i < tile.queries; i += kScoreQueries) {
-      score_queries<kType, kScoreQueries>(tile, page, i, tile.queries - i, p, state);
-    }
-  }
-  for (int i = 0; i < tile.queries; ++i) {
-    if (!state.seen[i].empty()) weigh(state.scores[i], state.seen[i], partials[i] + tile.kv.dim);
-  }
-  for (int p = first_page; p < last_page; ++p) {
-    add_page_values(tile, Page<kType>::of(tile, piece * kPages + p), p, state, partials);
+  for (int p = state.first_page; p < state.last_page; ++p) {
+    add_page_values<kType>(tile, p, state, partials);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/attention_tasks.h"
 #include "kernels/cpu/linear_tasks.h"
+#include "kernels/cpu/quantized_rows.h"
 #include "kernels/pack.h"
 #include "kernels/plain_ops.h"
 
@@ -49,7 +50,8 @@ void lora_expand_add(Stream& stream, const LoraArgs& args) {
 template <const Leaves& kLeaves>
 void quantize(Stream& stream, const QuantizeArgs& args) {
   for_blocks(*stream.member, args.rows, args.cols, [&](int64_t row, int column, int columns) {
-    kLeaves.quantize(args.x + row * args.cols + column, columns, from_row(args.out, row, args.cols, column));
+    kLeaves.quantize(args.x + row * args.cols + column, columns, padded_groups(columns),
+                     from_row(args.out, row, args.cols, column));
   });
 }
 
@@ -60,7 +62,7 @@ void gated_act(Stream& stream, const GatedActArgs& args) {
     const int64_t from = row * args.x_stride + column;
     kLeaves.gated_act(args.gate + from, args.up + from, columns, args.activation, y);
     if (args.quantized.quants == nullptr) return;
-    kLeaves.quantize(y, columns, from_row(args.quantized, row, args.cols, column));
+    kLeaves.quantize(y, columns, padded_groups(columns), from_row(args.quantized, row, args.cols, column));
   });
 }
 
@@ -81,31 +83,8 @@ void rms_norm(Stream& stream, const RmsNormArgs& args) {
     float* y = args.y + r * args.y_stride;
     kLeaves.rms_norm(args.x + r * args.x_stride, args.weight, args.cols, args.eps, y);
     if (args.quantized.quants != nullptr) {
-      kLeaves.quantize(y, args.cols, from_row(args.quantized, r, args.cols));
+      kLeaves.quantize(y, args.cols, padded_groups(args.cols), from_row(args.quantized, r, args.cols));
     }
-  }
-}
-
-template <const Leaves& kLeaves>
-void rope(Stream& stream, const RopeArgs& args) {
-  const Range rows = stream.member->share(args.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    kLeaves.rope(args.x + r * args.x_stride, args.table + r * args.dim, args.heads, args.dim);
-  }
-}
-
-template <const Leaves& kLeaves>
-void store_kv(Stream& stream, const StoreKvArgs& args) {
-  const int64_t heads = args.kv.kv_heads, dim = args.kv.dim;
-  const auto page_bytes = static_cast<int64_t>(kv_page_bytes(args.kv.type, 1, args.kv.dim));
-  const Range tasks = stream.member->share(args.rows * heads);
-  for (int64_t i = tasks.begin; i < tasks.end; ++i) {
-    const int64_t row = i / heads, head = i % heads;
-    const int64_t from = row * args.kv_stride + head * dim;
-    const int64_t page = args.slots[row] / kPagePositions;
-    kLeaves.store_kv(args.k + from, args.v + from, args.kv.dim, args.kv.type,
-                     args.kv.data + (page * heads + head) * page_bytes,
-                     static_cast<int>(args.slots[row] % kPagePositions));
   }
 }
 
@@ -140,8 +119,6 @@ constexpr Kernels make_table(const char* name) {
       .lora_shrink = lora_shrink<kLeaves>,
       .lora_expand_add = lora_expand_add<kLeaves>,
       .rope_table = rope_table,
-      .rope = rope<kLeaves>,
-      .store_kv = store_kv<kLeaves>,
       .attention = attention<kLeaves>,
       .gated_act = gated_act<kLeaves>,
       .add = add<kLeaves>,

@@ -27,8 +27,7 @@ Ints store_rest(int8_t* out, Floats x, float inverse, Ints quants) {
   return rest;
 }
 
-void quantize(const float* x, int cols, const QuantizedRows& out) {
-  const int groups = (cols + kBlockCols - 1) / kBlockCols * (kBlockCols / kGroupCols);
+void quantize(const float* x, int cols, int groups, const QuantizedRows& out) {
   for (int g = 0; g < groups; ++g) {
     const int begin = g * kGroupCols;
     const int left = cols - begin;
@@ -81,43 +80,48 @@ void gated_act(const float* gate, const float* up, int cols, Activation activati
   }
 }
 
-void rotate(float* a_at, float* b_at, Floats cos, Floats sin, int lanes) {
-  const Floats a = load_n(a_at, lanes), b = load_n(b_at, lanes);
-  store_n(a_at, sub(mul(a, cos), mul(b, sin)), lanes);
-  store_n(b_at, fma(b, cos, mul(a, sin)), lanes);
+// cos and sin of a head's pairs i.. in lanes.
+void load_angles(const float* table, int i, int lanes, Floats& cos, Floats& sin) {
+  if (lanes == kLanes) return load_pairs(table + 2 * i, cos, sin);
+  float padded[2 * kLanes] = {};
+  for (int j = 0; j < 2 * lanes; ++j) padded[j] = table[2 * i + j];
+  load_pairs(padded, cos, sin);
 }
 
-void rope(float* x, const float* table, int heads, int dim) {
+void prepare_head(const float* x, const float* norm, float eps, const float* table, int dim, float* y) {
+  if (norm != nullptr) {
+    rms_norm(x, norm, dim, eps, y);
+    x = y;
+  }
   const int half = dim / 2;
   for (int i = 0; i < half; i += kLanes) {
     const int lanes = lanes_left(half - i);
-    float padded[2 * kLanes] = {};
-    for (int j = 0; j < 2 * lanes; ++j) padded[j] = table[2 * i + j];
     Floats cos, sin;
-    load_pairs(padded, cos, sin);
-    for (int h = 0; h < heads; ++h) rotate(x + h * dim + i, x + h * dim + half + i, cos, sin, lanes);
+    load_angles(table, i, lanes, cos, sin);
+    const Floats a = load_n(x + i, lanes), b = load_n(x + half + i, lanes);
+    store_n(y + i, sub(mul(a, cos), mul(b, sin)), lanes);
+    store_n(y + half + i, fma(b, cos, mul(a, sin)), lanes);
   }
 }
 
 // K goes down a column of its page, V along a row.
 template <typename T>
-void scatter_kv(const T* k, const T* v, int begin, int dim, T* page, int position) {
-  for (int j = 0; j < kLanes; ++j) {
-    page[(begin + j) * kPagePositions + position] = k[j];
-    page[(kPagePositions + position) * dim + begin + j] = v[j];
-  }
+void put_column(const T* k, int begin, T* page, int position) {
+  for (int j = 0; j < kLanes; ++j) page[(begin + j) * kPagePositions + position] = k[j];
 }
 
 void store_kv(const float* k, const float* v, int dim, KvType type, std::byte* page, int position) {
   for (int d = 0; d < dim; d += kLanes) {
+    const int v_at = (kPagePositions + position) * dim + d;
     if (type == KvType::kF32) {
-      scatter_kv(k + d, v + d, d, dim, reinterpret_cast<float*>(page), position);
+      put_column(k + d, d, reinterpret_cast<float*>(page), position);
+      store(reinterpret_cast<float*>(page) + v_at, load(v + d));
       continue;
     }
-    uint16_t k_half[kLanes], v_half[kLanes];
-    store_f16(k_half, load(k + d));
-    store_f16(v_half, load(v + d));
-    scatter_kv(k_half, v_half, d, dim, reinterpret_cast<uint16_t*>(page), position);
+    uint16_t half[kLanes];
+    store_f16(half, load(k + d));
+    put_column(half, d, reinterpret_cast<uint16_t*>(page), position);
+    store_f16(reinterpret_cast<uint16_t*>(page) + v_at, load(v + d));
   }
 }
 

@@ -36,14 +36,20 @@ struct MatmulArgs {
 constexpr int kMaxQueries = 16;
 constexpr int kMaxHeadDim = 512;
 
+// begin..end - 1.
+struct Span {
+  int begin = 0, end = 0;
+  bool empty() const { return begin >= end; }
+};
+
 struct AttentionTile {
   KvLayer kv;
   int kv_head = 0;
   const int32_t* block_table = nullptr;
   float scale = 1, soft_cap = 0;
   int queries = 0;  // 1..16
-  const float* q[kMaxQueries];
-  int first[kMaxQueries], last[kMaxQueries];  // the positions that each sees, inclusive
+  const float* q[kMaxQueries] = {};
+  Span seen[kMaxQueries] = {};  // the positions that each sees
 };
 
 // What a query made of one piece of its context: dim values (sums of weight * v), then the largest score,
@@ -52,11 +58,12 @@ constexpr int partial_floats(int dim) { return dim + 16; }
 
 struct Leaves {
   void (*matmul)(const MatmulArgs&);
-  // One row; writes round_up(cols, 64) quants and their scales and sums.
-  void (*quantize)(const float* x, int cols, const QuantizedRows& out);
+  // Of one row; writes `groups` groups, zeros past cols.
+  void (*quantize)(const float* x, int cols, int groups, const QuantizedRows& out);
   void (*rms_norm)(const float* x, const float* weight, int cols, float eps, float* y);
   void (*gated_act)(const float* gate, const float* up, int cols, Activation activation, float* y);
-  void (*rope)(float* x, const float* table, int heads, int dim);  // one row
+  // One head: normalised unless norm is null, then rotated. x and y may be the same.
+  void (*prepare_head)(const float* x, const float* norm, float eps, const float* table, int dim, float* y);
   // One kv head of one row, to the page's K and V and the position in it.
   void (*store_kv)(const float* k, const float* v, int dim, KvType type, std::byte* page, int position);
   void (*add)(const float* x, float* y, int64_t count);

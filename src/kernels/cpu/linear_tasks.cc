@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/quantized_rows.h"
+
 namespace chorus {
 namespace {
 
@@ -86,18 +88,6 @@ bool is_short(const LoraArgs& args) {
 }
 
 }  // namespace
-
-QuantizedRows from_row(const QuantizedRows& rows, int64_t row, int cols, int column) {
-  if (rows.quants == nullptr) return rows;
-  const int64_t padded = round_up(cols, kBlockCols);
-  const int64_t group = (row * padded + column) / kGroupCols;
-  QuantizedRows out = {rows.quants + row * padded + column, rows.scales + group, rows.sums + group};
-  if (rows.rest != nullptr) {
-    out.rest = rows.rest + row * padded + column;
-    out.rest_sums = rows.rest_sums + group;
-  }
-  return out;
-}
 
 void run_linear(const Leaves& leaves, TeamMember& member, const LinearArgs& args) {
   MatmulArgs whole = whole_matmul(*args.weight, args.x, args.rows, args.y, args.y_stride);

@@ -9,7 +9,4 @@ void run_linear(const Leaves& leaves, TeamMember& member, const LinearArgs& args
 void run_lora_shrink(const Leaves& leaves, TeamMember& member, const LoraArgs& args);
 void run_lora_expand_add(const Leaves& leaves, TeamMember& member, const LoraArgs& args);
 
-// The same rows from row `row` and column `column` on, a multiple of 64.
-QuantizedRows from_row(const QuantizedRows& rows, int64_t row, int cols, int column = 0);
-
 }  // namespace chorus

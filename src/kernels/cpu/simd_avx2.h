@@ -14,6 +14,7 @@ namespace {
 constexpr int kTileStrips = 1, kTileRows = 2;
 constexpr int kDecodeRows = 2;
 constexpr int kDenseRows = 1;
+constexpr int kTileQueries = 4, kQuerySums = 4;  // of attention: queries at once, their sums
 
 struct Floats {
   __m256 low, high;

@@ -12,6 +12,7 @@ namespace {
 constexpr int kTileStrips = 1, kTileRows = 1;
 constexpr int kDecodeRows = 1;
 constexpr int kDenseRows = 1;
+constexpr int kTileQueries = 1, kQuerySums = 2;  // of attention: queries at once, their sums
 
 using Floats = float __attribute__((vector_size(64)));
 using Ints = int32_t __attribute__((vector_size(64)));
