@@ -32,6 +32,8 @@ struct Stream {
 // Rows quantized to int8 in groups of 32 columns: x ~ scale * q with scale = max|x| / 127 (0 for a zero
 // group). padded = cols rounded up to 64; the padding holds zeros. With `rest`, which may be null, what the
 // rounding lost is kept as well: x ~ scale * (q + rest / kRestSteps), about 16 bits.
+// One scale for more columns would save products (8 of 10 multiply operations are dot products at 32, 32 of
+// 37 at 128), but SmolLM2's mean KL is 0.0020 at 32, 0.0036 at 64 and 0.0063 at 128 (llama.cpp's: 0.0024).
 constexpr int kRestSteps = 254;
 
 struct QuantizedRows {
@@ -74,7 +76,7 @@ struct RmsNormArgs {
 struct LinearArgs {
   const PackedMatrix* weight = nullptr;  // [n, k]
   const float* x = nullptr;              // [rows, k]
-  QuantizedRows quantized;               // [rows, k]; with its rest, which takes twice the products
+  QuantizedRows quantized;               // [rows, k]; with its rest, which takes twice the dot products
   float* y = nullptr;                    // [rows, n], y_stride >= n
   int64_t y_stride = 0;
   const float* bias = nullptr;  // [n] or null

@@ -36,7 +36,8 @@ LinearArgs args_of(Problem& p, int row, int rows, std::vector<float>& y, int64_t
 
 TEST_P(LinearTest, MatchesTheProductInDouble) {
   for (const Layout layout : kLayouts) {
-    for (const auto& [n, k, rows] : {std::array{16, 64, 1}, {40, 100, 3}, {72, 33, 19}, {48, 576, 70}}) {
+    for (const auto& [n, k, rows] :
+         {std::array{16, 64, 1}, {40, 100, 3}, {72, 33, 19}, {48, 576, 70}, {16, 2200, 9}}) {
       Problem p = make_problem(kernels(), layout, n, k, rows);
       const int stride = n + 3;
       const auto bias = random_floats(static_cast<size_t>(n), 9);
