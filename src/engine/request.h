@@ -19,7 +19,7 @@ struct SamplingParams {
   float min_p = 0;
   float repetition_penalty = 1;                       // of tokens in prompt and output
   float presence_penalty = 0, frequency_penalty = 0;  // of tokens in the output
-  std::vector<std::pair<int32_t, float>> logit_bias;
+  std::vector<std::pair<int32_t, float>> logit_bias = {};
   uint64_t seed = 0;      // with the sample's index it decides every draw
   int top_logprobs = -1;  // -1: no log-probabilities; 0: of the chosen token; n: and of the n likeliest
 };

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/logit_blocks.h"
 #include "engine/request.h"
 
 namespace chorus {
@@ -24,8 +25,10 @@ struct Sampled {
 };
 
 // Turns a row of logits into a token. The result depends on the arguments only: the draw's random number is
-// Philox4x32-10 (Salmon et al., SC 2011) of (seed, sample, position). Log-probabilities are those of the
-// model, before bias, penalties and temperature. Allocates in the constructor only.
+// Philox4x32-10 (Salmon et al., SC 2011) of (seed, sample, position), and what may be drawn is gone through
+// in order of ids. Log-probabilities are those of the model, before bias, penalties and temperature.
+// Allocates in the constructor only. Costs one pass over the row, and another of exponentials over those
+// blocks of it that can matter; a selection is by histogram, never a sort of the row.
 class Sampler {
  public:
   Sampler(int vocab, int max_top_logprobs);
@@ -34,23 +37,24 @@ class Sampler {
   Sampled score(std::span<const float> logits, int32_t token, int top);
 
  private:
-  struct Candidate {
-    float value;   // logit after bias and penalties
-    float weight;  // exp((value - max) / temperature)
-    int32_t id;
-  };
   int32_t choose(const SampleArgs& args);
   void modify(const SampleArgs& args);
   void penalize(const SampleArgs& args);
-  int32_t draw(const SampleArgs& args, float max);
-  void keep_top_k(const SamplingParams& params);
-  void keep_top_p(const SamplingParams& params);
-  size_t sort_next(size_t sorted);
+  int32_t draw(const SampleArgs& args, std::span<const float> row, float max);
+  Cut top_k_cut(std::span<const float> row, int k);
+  Cut top_p_cut(std::span<const float> row, float top_p);
+  float kth_maximum(size_t k);
+  std::span<int32_t> collect(std::span<const float> keys, std::span<const float> block_bounds, float bound);
   void fill_top(std::span<const float> logits, int top, double total);
 
-  std::vector<float> work_;            // [vocab]
-  std::vector<int32_t> counts_;        // [vocab], zero between calls
-  std::vector<Candidate> candidates_;  // at most vocab
+  std::vector<float> work_;       // [vocab]: logits after bias and penalties
+  std::vector<int32_t> counts_;   // [vocab], zero between calls
+  std::vector<float> maxima_;     // [blocks] of the row at hand
+  std::vector<float> sums_;       // [blocks] of the weights
+  std::vector<float> order_;      // [blocks]: scratch
+  std::vector<float> weights_;    // [blocks * 64]: exp((logit - largest) / temperature), 0: not to be drawn
+  std::vector<int32_t> members_;  // [vocab]: ids among which a selection ends
+  std::vector<double> masses_;    // [buckets] of a histogram
   std::vector<TokenLogprob> top_;
 };
 

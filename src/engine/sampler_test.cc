@@ -133,6 +133,51 @@ TEST(Sampler, TopPOverManyTokensAgreesWithASort) {
   }
 }
 
+// Rows on which a selection is hard: ties, clusters far apart, values beyond each other's precision.
+std::vector<std::vector<float>> hard_rows() {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0, 1);
+  std::vector<std::vector<float>> rows(5, std::vector<float>(5000));
+  for (size_t i = 0; i < 5000; ++i) {
+    const float x = normal(random);
+    rows[0][i] = 1;
+    rows[1][i] = std::round(x * 2);
+    rows[2][i] = i % 3 == 0 ? x * 1e-6f : i % 3 == 1 ? 5 + x * 1e-5f : -1e30f * (x + 5);
+    rows[3][i] = i % 7 == 0 ? -kInf : x * 1e-42f;
+    rows[4][i] = x * 10;
+  }
+  return rows;
+}
+
+TEST(Sampler, TopKOfHardRowsIsThatOfASort) {
+  for (const std::vector<float>& row : hard_rows()) {
+    std::vector<int32_t> order(row.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+    std::ranges::stable_sort(order, [&](int32_t a, int32_t b) {
+      return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
+    });
+    for (const int k : {1, 2, 40, 79, 1000, 3333, 4999}) {
+      Scene s(row);
+      s.params.top_k = k;
+      s.params.temperature = 100;
+      const std::set<int32_t> kept(order.begin(), order.begin() + k);
+      const std::set<int32_t> drawn = s.drawn(k < 50 ? 2000 : 300);
+      EXPECT_TRUE(std::ranges::includes(kept, drawn)) << k;
+      if (k < 3) {
+        EXPECT_EQ(drawn.size(), row[static_cast<size_t>(order[1])] > -1e3f ? static_cast<size_t>(k) : 1) << k;
+      }
+    }
+  }
+}
+
+TEST(Sampler, TopPOfEqualTokensKeepsTheLowestIds) {
+  Scene s(std::vector<float>(1000, 0.5f));
+  s.params.top_p = 0.0405f;
+  std::set<int32_t> first;
+  for (int32_t id = 0; id < 41; ++id) first.insert(id);
+  EXPECT_EQ(s.drawn(), first);
+}
+
 TEST(Sampler, MinPIsRelativeToTheLikeliest) {
   Scene s(log_of({0.5f, 0.3f, 0.15f, 0.05f}));
   s.params.min_p = 0.31f;
