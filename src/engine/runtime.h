@@ -40,6 +40,7 @@ class Runtime {
   const ChatTemplate& chat_template() const;
   bool has_chat_template() const { return chat_template_.has_value(); }
   const Model& model() const { return runner_.model(); }
+  ModelRunner& runner() { return runner_; }  // for measurements, while the engine is idle
   const char* kernels_name() const { return runner_.kernels_name(); }
   int threads() const { return team_.size(); }
   size_t kv_bytes() const;  // of the pages in fact reserved

@@ -148,5 +148,18 @@ TEST(AdapterSummary, SaysWhatTheFileHolds) {
   EXPECT_EQ(layers.targets, (std::vector<std::string>{"v_proj", "up_proj"}));
 }
 
+TEST(RandomAdapter, IsOnEveryLinearAndKnownByItsSeed) {
+  const Model model = load_golden_model("llama_tied");
+  const AdapterHandle adapter = random_adapter(model.config, 5, 1);
+  for (int layer = 0; layer < static_cast<int>(model.config.layers.size()); ++layer) {
+    for (int t = 0; t < kLayerTargets; ++t) {
+      EXPECT_EQ(adapter->pair(layer, static_cast<Target>(t)).rank(), 5);
+    }
+  }
+  EXPECT_EQ(adapter->pair(0, Target::kHead).rank(), 0);
+  EXPECT_EQ(adapter->id(), random_adapter(model.config, 5, 1)->id());
+  EXPECT_NE(adapter->id(), random_adapter(model.config, 5, 2)->id());
+}
+
 }  // namespace
 }  // namespace chorus

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
+#include <random>
 #include <set>
 
 #include "base/error.h"
@@ -99,6 +101,14 @@ AdapterHandle build(const AdapterFile& file, const ModelConfig& config) {
   return std::make_shared<Adapter>(to_hex(hash.finish()), std::move(pairs), std::move(buffer));
 }
 
+// Halves of any sign and mantissa, with exponents around 2^-7.
+std::vector<uint16_t> random_f16(size_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<uint16_t> values(count);
+  for (uint16_t& value : values) value = static_cast<uint16_t>((random() & 0x83ff) | 0x2000);
+  return values;
+}
+
 }  // namespace
 
 AdapterSummary summarize_adapter(const std::string& path) {
@@ -131,6 +141,35 @@ AdapterHandle load_adapter(const std::string& path, const ModelConfig& config) {
   for (const FilePair& pair : file.pairs) {
     require_finite(*pair.a, file.path);
     require_finite(*pair.b, file.path);
+  }
+  return build(file, config);
+}
+
+AdapterHandle random_adapter(const ModelConfig& config, int rank, uint64_t seed) {
+  int widest = 0;
+  for (int t = 0; t < kLayerTargets; ++t) {
+    const LinearShape shape = target_shape(config, static_cast<Target>(t));
+    widest = std::max({widest, shape.in, shape.out});
+  }
+  // All tensors are views of one block of values, each at a place of its own.
+  constexpr size_t kPlaces = 251;
+  const std::vector<uint16_t> values =
+      random_f16(static_cast<size_t>(widest) * static_cast<size_t>(rank) + kPlaces, seed);
+  std::deque<FileTensor> tensors;
+  const auto tensor = [&](int rows, int cols) {
+    const auto bytes = std::as_bytes(std::span(values).subspan(
+        tensors.size() % kPlaces, static_cast<size_t>(rows) * static_cast<size_t>(cols)));
+    return &tensors.emplace_back(
+        FileTensor{"random", DType::kF16, {static_cast<uint64_t>(rows), static_cast<uint64_t>(cols)}, bytes});
+  };
+  AdapterFile file;
+  file.path = "random";
+  for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
+    for (int t = 0; t < kLayerTargets; ++t) {
+      const auto target = static_cast<Target>(t);
+      const LinearShape shape = target_shape(config, target);
+      file.pairs.push_back({layer, target, tensor(rank, shape.in), tensor(shape.out, rank), 0.5f});
+    }
   }
   return build(file, config);
 }

@@ -30,4 +30,8 @@ AdapterSummary summarize_adapter(const std::string& path);
 //   replication, embeddings, ...), by name.
 AdapterHandle load_adapter(const std::string& path, const ModelConfig& config);
 
+// An adapter of that rank on every linear of the layers, for measurements: small values that mean nothing,
+// loaded as a file's would be. Equal seeds give equal adapters.
+AdapterHandle random_adapter(const ModelConfig& config, int rank, uint64_t seed);
+
 }  // namespace chorus

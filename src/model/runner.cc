@@ -1,9 +1,25 @@
 #include "model/runner.h"
 
+#include "kernels/peaks.h"
+
 namespace chorus {
 
 ModelRunner::ModelRunner(const std::string& path, ThreadTeam& team)
     : team_(team), model_(load_model(path, team)), kernels_(choose_kernels()) {}
+
+double ModelRunner::read_rate(std::span<const std::byte> data) const {
+  return chorus::read_rate(team_, data);
+}
+
+const char* ModelRunner::int8_unit() const {
+  const Int8Unit* unit = chorus::int8_unit(kernels_.name);
+  return unit == nullptr ? "" : unit->name;
+}
+
+double ModelRunner::int8_rate() const {
+  const Int8Unit* unit = chorus::int8_unit(kernels_.name);
+  return unit == nullptr ? 0 : multiply_rate(team_, *unit);
+}
 
 void ModelRunner::reserve(int pages, const StepLimits& limits) {
   kv_ = std::make_unique<KvPages>(model_.config, kernels_.default_kv, pages);

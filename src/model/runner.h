@@ -25,6 +25,11 @@ class ModelRunner {
   void reserve(int pages, const StepLimits& limits);
   // See Transformer::forward.
   void forward(const Batch& batch, std::span<float> logits) { transformer_->forward(team_, batch, logits); }
+  // What the machine gives right now; see kernels/peaks.h. The unit is that of these kernels; "" and 0 if it
+  // has none that we know.
+  double read_rate(std::span<const std::byte> data) const;
+  const char* int8_unit() const;
+  double int8_rate() const;
   // See KvPages::poison.
   void poison(int32_t page) { kv_->poison(page); }
 

@@ -173,6 +173,25 @@ size_t Model::bytes() const {
   return total;
 }
 
+size_t Model::step_bytes() const {
+  const auto bytes = [](const PackedMatrix& m) {
+    return m.data == nullptr ? 0 : packed_bytes(m.layout, m.has_min, m.rows, m.cols);
+  };
+  size_t total = bytes(head_matrix());
+  for (const LayerWeights& layer : layers) {
+    for (const OwnedMatrix& linear : layer.linears) total += bytes(linear.view);
+  }
+  return total;
+}
+
+int64_t Model::row_products() const {
+  int64_t total = 0;
+  for (const LayerWeights& layer : layers) {
+    for (const OwnedMatrix& linear : layer.linears) total += int64_t{linear.view.rows} * linear.view.cols;
+  }
+  return total;
+}
+
 Model load_model(const std::string& path, ThreadTeam& team) {
   TensorSource source = TensorSource::open(path);
   return Loader(source, team).load();

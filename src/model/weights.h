@@ -39,6 +39,10 @@ struct Model {
   const PackedMatrix& head_matrix() const { return config.tied_head ? embedding.view : head.view; }
   const PackedMatrix& linear(int layer, Target target) const;
   size_t bytes() const;  // of all weights in memory
+  // What a step has to do at least: the bytes of the layers' linears and the head, which it reads once, and
+  // the products of one row with all linears of the layers.
+  size_t step_bytes() const;
+  int64_t row_products() const;
 };
 
 // Loads a GGUF file or a Hugging Face directory (config.json, *.safetensors), packing on the team's threads.

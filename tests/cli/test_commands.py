@@ -11,7 +11,7 @@ import pytest
 
 from test_hostile_files import RUN, check_refused
 
-COMMANDS = ("run", "story", "batch", "eval", "inspect", "tokenize")
+COMMANDS = ("run", "story", "batch", "eval", "inspect", "tokenize", "bench")
 
 
 def arguments_of(command, model, tmp_path):
@@ -25,6 +25,7 @@ def arguments_of(command, model, tmp_path):
         "eval": (model, text),
         "inspect": (model,),
         "tokenize": (model, "x"),
+        "bench": (model,),
     }[command]
 
 

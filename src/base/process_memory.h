@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstddef>
+
+namespace chorus {
+
+// The most memory this process has had resident since it began or since the last reset, in bytes; 0 where the
+// system does not say.
+size_t peak_resident_bytes();
+// Starts the peak anew at what is resident now. Where the system does not let us, the old peak stays.
+void reset_peak_resident();
+
+}  // namespace chorus

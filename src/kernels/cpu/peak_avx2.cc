@@ -1,0 +1,26 @@
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/cpu/peak_units.h"
+
+namespace chorus {
+namespace {
+
+using Vector = __m256i;
+Vector zero() { return _mm256_setzero_si256(); }
+Vector bytes(int8_t value) { return _mm256_set1_epi8(value); }
+Vector dot(Vector sum, Vector x, Vector y) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), _mm256_set1_epi16(1)));
+}
+
+}  // namespace
+}  // namespace chorus
+
+#include "kernels/cpu/peak-inl.h"
+
+namespace chorus {
+
+constinit const Int8Unit kAvx2Unit = {"avx2 maddubs", kOperations, multiply};
+
+}  // namespace chorus
