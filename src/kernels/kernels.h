@@ -58,8 +58,8 @@ struct EmbedArgs {
   float scale = 1;
 };
 
-// y = x / rms(x) * weight, by row. x and y may be the same. `quantized` (may have null members: then not
-// written) gets y quantized; only for y_stride == cols.
+// y = x / rms(x) * weight (+ y if accumulate), by row. x and y may be the same. `quantized` (may have null
+// members: then not written) gets y quantized; only for y_stride == cols.
 struct RmsNormArgs {
   const float* x = nullptr;
   float* y = nullptr;
@@ -67,7 +67,10 @@ struct RmsNormArgs {
   int64_t x_stride = 0, y_stride = 0;
   int rows = 0, cols = 0;
   float eps = 0;
-  QuantizedRows quantized;
+  QuantizedRows quantized = {};
+  const int32_t* row_index = nullptr;  // [rows]: row r of y is of this row of x; null: of row r
+  bool accumulate = false;
+  bool alone = false;  // this member does every row, into memory of its own, and nobody has to wait
 };
 
 // y = x W^T (+ y if accumulate) (+ bias). Reads `quantized` where the weight is, else `x`. Who computes which
@@ -183,19 +186,6 @@ struct GatedActArgs {
   QuantizedRows quantized;
 };
 
-struct AddArgs {
-  const float* x = nullptr;
-  float* y = nullptr;  // y += x
-  int64_t count = 0;
-};
-
-struct GatherArgs {
-  const float* x = nullptr;            // [any, cols]
-  const int32_t* row_index = nullptr;  // [rows]
-  float* y = nullptr;                  // [rows, cols] = x[row_index]
-  int rows = 0, cols = 0;
-};
-
 struct SoftCapArgs {
   float* x = nullptr;  // x = cap * tanh(x / cap)
   int64_t count = 0;
@@ -217,8 +207,6 @@ struct Kernels {
   void (*rope_table)(Stream&, const RopeTableArgs&);
   void (*attention)(Stream&, const AttentionArgs&);
   void (*gated_act)(Stream&, const GatedActArgs&);
-  void (*add)(Stream&, const AddArgs&);
-  void (*gather_rows)(Stream&, const GatherArgs&);
   void (*soft_cap)(Stream&, const SoftCapArgs&);
 };
 

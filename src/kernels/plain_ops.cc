@@ -1,6 +1,5 @@
 #include "kernels/plain_ops.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace chorus {
@@ -15,14 +14,6 @@ void rope_table(Stream& stream, const RopeTableArgs& args) {
       pair[0] = std::cos(angle) * args.attention_factor;
       pair[1] = std::sin(angle) * args.attention_factor;
     }
-  }
-}
-
-void gather_rows(Stream& stream, const GatherArgs& args) {
-  const TeamMember::Range range = stream.member->share(args.rows);
-  for (int64_t r = range.begin; r < range.end; ++r) {
-    const float* from = args.x + int64_t{args.row_index[r]} * args.cols;
-    std::copy(from, from + args.cols, args.y + r * args.cols);
   }
 }
 

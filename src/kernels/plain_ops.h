@@ -4,9 +4,7 @@
 
 namespace chorus {
 
-// Ops that every CPU table shares, the reference's included: small, and nothing to gain from an instruction
-// set.
+// The op that every CPU table shares, the reference's included: nothing to gain from an instruction set.
 void rope_table(Stream& stream, const RopeTableArgs& args);
-void gather_rows(Stream& stream, const GatherArgs& args);
 
 }  // namespace chorus

@@ -57,14 +57,17 @@ void embed(Stream& stream, const EmbedArgs& args) {
 }
 
 void rms_norm(Stream& stream, const RmsNormArgs& args) {
-  const Range rows = stream.member->share(args.rows);
+  const Range rows = args.alone ? Range{0, args.rows} : stream.member->share(args.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const float* x = args.x + r * args.x_stride;
+    const float* x = args.x + (args.row_index == nullptr ? r : args.row_index[r]) * args.x_stride;
     float* y = args.y + r * args.y_stride;
     double sum = 0;
     for (int i = 0; i < args.cols; ++i) sum += double{x[i]} * x[i];
     const double inverse = 1 / std::sqrt(sum / args.cols + args.eps);
-    for (int i = 0; i < args.cols; ++i) y[i] = static_cast<float>(x[i] * inverse * args.weight[i]);
+    for (int i = 0; i < args.cols; ++i) {
+      const double value = x[i] * inverse * args.weight[i];
+      y[i] = static_cast<float>(args.accumulate ? y[i] + value : value);
+    }
     if (args.quantized.quants != nullptr) quantize_row(y, args.cols, args.quantized, r);
   }
 }
@@ -278,11 +281,6 @@ void gated_act(Stream& stream, const GatedActArgs& args) {
   }
 }
 
-void add(Stream& stream, const AddArgs& args) {
-  const Range range = stream.member->share(args.count);
-  for (int64_t i = range.begin; i < range.end; ++i) args.y[i] += args.x[i];
-}
-
 void soft_cap(Stream& stream, const SoftCapArgs& args) {
   const Range range = stream.member->share(args.count);
   for (int64_t i = range.begin; i < range.end; ++i) args.x[i] = args.cap * std::tanh(args.x[i] / args.cap);
@@ -304,8 +302,6 @@ const Kernels kReferenceKernels = {
     .rope_table = rope_table,
     .attention = attention,
     .gated_act = gated_act,
-    .add = add,
-    .gather_rows = gather_rows,
     .soft_cap = soft_cap,
 };
 

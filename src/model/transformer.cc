@@ -11,6 +11,9 @@
 namespace chorus {
 namespace {
 
+// Up to this many rows every member normalises all of them for itself: that is shorter than a barrier.
+constexpr int kAloneRows = 2;
+
 size_t floats(int rows, int cols) { return static_cast<size_t>(rows) * static_cast<size_t>(cols); }
 
 // Row indices of the batch -> indices of its outputs, for adapters of the head. logit_rows ascend.
@@ -36,8 +39,10 @@ struct Transformer::Impl {
   void add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
                        const NormWeight& post_norm);
   void head(Stream& s);
-  void norm(Stream& s, const float* x, float* y, const NormWeight& weight, int rows, int cols,
-            QuantizedRows q) const;
+  float* residual_rows(const Stream& s);
+  RmsNormArgs norm_args(const float* x, float* y, const NormWeight& weight, int rows) const;
+  Activations& norm_residual(Stream& s, const NormWeight& weight, const int32_t* row_index, int rows,
+                             bool fine, Activations& shared);
   LoraStep lora(const Stream& s, std::span<const LoraSegment> segments);
 
   const Model& model;
@@ -46,7 +51,8 @@ struct Transformer::Impl {
   const KvPages& kv;
   const StepLimits limits;
 
-  Buffer<float> residual, branch;          // [rows, hidden]
+  Buffer<float> residual;                  // [rows, hidden]
+  Buffer<float> branch;                    // likewise, of models with post-norms
   Buffer<float> q, key, value;             // [rows, q_width], [rows, kv_width]
   Buffer<float> gate, up;                  // [rows, ffn]
   Activations normed, attended, gated;     // inputs of q k v and gate up, of o, of down
@@ -55,8 +61,14 @@ struct Transformer::Impl {
   Buffer<float> partials;                  // of attention
   std::vector<int32_t> arrivals;           // likewise
   Buffer<float> shrunk;
-  std::vector<std::vector<LoraSlice>> slices;  // one a member
   std::vector<LoraSegment> output_segments;
+
+  struct Own {  // by a member, for itself
+    std::vector<LoraSlice> slices;
+    Activations normed;
+    Buffer<float> residual;  // of models with post-norms: what they add, a member adds to its own
+  };
+  std::vector<Own> own;  // one a member
 
   const Batch* batch = nullptr;  // of the step being run
   std::span<float> logits;
@@ -69,7 +81,7 @@ Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages,
       kv(pages),
       limits(l),
       residual(floats(l.rows, config.hidden)),
-      branch(floats(std::max(l.rows, l.logit_rows), config.hidden)),
+      branch(floats(config.post_norms ? l.rows : 0, config.hidden)),
       q(floats(l.rows, config.q_width())),
       key(floats(l.rows, config.kv_width())),
       value(floats(l.rows, config.kv_width())),
@@ -88,12 +100,39 @@ Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages,
 
 LoraStep Transformer::Impl::lora(const Stream& s, std::span<const LoraSegment> segments) {
   return {segments, shrunk.data(), static_cast<int64_t>(shrunk.size()) / kMaxGroup,
-          slices[static_cast<size_t>(s.member->index())]};
+          own[static_cast<size_t>(s.member->index())].slices};
 }
 
-void Transformer::Impl::norm(Stream& s, const float* x, float* y, const NormWeight& weight, int rows,
-                             int cols, QuantizedRows quantized) const {
-  k.rms_norm(s, {x, y, weight.data(), cols, cols, rows, cols, config.norm_eps, quantized});
+float* Transformer::Impl::residual_rows(const Stream& s) {
+  const bool alone = config.post_norms && batch->rows() <= kAloneRows;
+  return (alone ? own[static_cast<size_t>(s.member->index())].residual : residual).data();
+}
+
+RmsNormArgs Transformer::Impl::norm_args(const float* x, float* y, const NormWeight& weight, int rows) const {
+  const int cols = config.hidden;
+  return {.x = x,
+          .y = y,
+          .weight = weight.data(),
+          .x_stride = cols,
+          .y_stride = cols,
+          .rows = rows,
+          .cols = cols,
+          .eps = config.norm_eps};
+}
+
+// The normalised rows of the residual stream, those of row_index if it is not null, ready for linears; in
+// `shared` or in this member's own copy.
+Activations& Transformer::Impl::norm_residual(Stream& s, const NormWeight& weight, const int32_t* row_index,
+                                              int rows, bool fine, Activations& shared) {
+  const bool alone = rows <= kAloneRows;
+  Activations& out = alone ? own[static_cast<size_t>(s.member->index())].normed : shared;
+  RmsNormArgs args = norm_args(residual_rows(s), out.values(), weight, rows);
+  args.quantized = fine ? out.fine() : out.quantized();
+  args.row_index = row_index;
+  args.alone = alone;
+  k.rms_norm(s, args);
+  if (!alone) k.sync(s);
+  return out;
 }
 
 // The residual stream gets W input (+ adapters), normalised first where the architecture says so.
@@ -104,25 +143,25 @@ void Transformer::Impl::add_to_residual(Stream& s, const LinearInput& input, Tar
   linear_group(s, k, input, {&task, 1}, index, lora(s, batch->segments));
   k.sync(s);
   if (!config.post_norms) return;
-  norm(s, y, y, post_norm, input.rows, config.hidden, {});
-  k.sync(s);
-  k.add(s, {y, residual.data(), int64_t{input.rows} * config.hidden});
-  k.sync(s);
+  RmsNormArgs args = norm_args(y, residual_rows(s), post_norm, input.rows);
+  args.accumulate = true;
+  args.alone = args.y != residual.data();
+  k.rms_norm(s, args);
+  if (!args.alone) k.sync(s);
 }
 
 void Transformer::Impl::attention_block(Stream& s, int index) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
-  norm(s, residual.data(), normed.values(), w.attention_norm, rows, config.hidden, normed.fine());
-  k.sync(s);
+  Activations& input = norm_residual(s, w.attention_norm, nullptr, rows, true, normed);
   // Of all that rounding the inputs of linears to 8 bits costs, V's share is the largest for its size:
   // SmolLM2 loses a fifth less for 2.5 % more products.
   const std::array<LinearTask, 3> qkv = {
       {{&model.linear(index, Target::kQ), Target::kQ, q.data()},
        {&model.linear(index, Target::kK), Target::kK, key.data()},
        {&model.linear(index, Target::kV), Target::kV, value.data(), false, true}}};
-  linear_group(s, k, normed.fine_input(rows), qkv, index, lora(s, batch->segments));
+  linear_group(s, k, input.fine_input(rows), qkv, index, lora(s, batch->segments));
   k.sync(s);
   k.attention(s, {.q = q.data(),
                   .k = key.data(),
@@ -148,11 +187,10 @@ void Transformer::Impl::attention_block(Stream& s, int index) {
 void Transformer::Impl::mlp_block(Stream& s, int index) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
-  norm(s, residual.data(), normed.values(), w.ffn_norm, rows, config.hidden, normed.quantized());
-  k.sync(s);
+  Activations& input = norm_residual(s, w.ffn_norm, nullptr, rows, false, normed);
   const std::array<LinearTask, 2> tasks = {{{&model.linear(index, Target::kGate), Target::kGate, gate.data()},
                                             {&model.linear(index, Target::kUp), Target::kUp, up.data()}}};
-  linear_group(s, k, normed.input(rows), tasks, index, lora(s, batch->segments));
+  linear_group(s, k, input.input(rows), tasks, index, lora(s, batch->segments));
   k.sync(s);
   k.gated_act(s, {gate.data(), up.data(), config.ffn, gated.values(), config.activation, rows, config.ffn,
                   gated.quantized()});
@@ -164,12 +202,9 @@ void Transformer::Impl::mlp_block(Stream& s, int index) {
 void Transformer::Impl::head(Stream& s) {
   const int rows = static_cast<int>(batch->logit_rows.size());
   if (rows == 0) return;
-  k.gather_rows(s, {residual.data(), batch->logit_rows.data(), branch.data(), rows, config.hidden});
-  k.sync(s);
-  norm(s, branch.data(), outputs.values(), model.final_norm, rows, config.hidden, outputs.quantized());
-  k.sync(s);
+  Activations& input = norm_residual(s, model.final_norm, batch->logit_rows.data(), rows, false, outputs);
   const LinearTask task{&model.head_matrix(), Target::kHead, logits.data()};
-  linear_group(s, k, outputs.input(rows), {&task, 1}, 0, lora(s, output_segments));
+  linear_group(s, k, input.input(rows), {&task, 1}, 0, lora(s, output_segments));
   if (config.final_soft_cap > 0) {
     k.sync(s);
     k.soft_cap(s, {logits.data(), int64_t{rows} * config.vocab, config.final_soft_cap});
@@ -185,6 +220,9 @@ void Transformer::Impl::step(Stream& s) {
                      rope_tables[i].data(), rows, config.head_dim});
   }
   k.sync(s);
+  if (float* rows_of_own = residual_rows(s); rows_of_own != residual.data()) {
+    std::copy_n(residual.data(), floats(rows, config.hidden), rows_of_own);
+  }
   for (int i = 0; i < static_cast<int>(config.layers.size()); ++i) {
     attention_block(s, i);
     mlp_block(s, i);
@@ -206,8 +244,11 @@ void Transformer::forward(ThreadTeam& team, const Batch& batch, std::span<float>
   assert(static_cast<int>(batch.logit_rows.size()) <= impl.limits.logit_rows);
   assert(static_cast<int>(batch.segments.size()) <= impl.limits.segments);
   assert(logits.size() >= floats(static_cast<int>(batch.logit_rows.size()), impl.config.vocab));
-  while (static_cast<int>(impl.slices.size()) < team.size()) {  // the first step of a team only
-    impl.slices.emplace_back(static_cast<size_t>(kMaxGroup * impl.limits.segments));
+  while (static_cast<int>(impl.own.size()) < team.size()) {  // the first step of a team only
+    const int hidden = impl.config.hidden;
+    impl.own.push_back({std::vector<LoraSlice>(static_cast<size_t>(kMaxGroup * impl.limits.segments)),
+                        Activations(kAloneRows, hidden, impl.k.int8_activations, true),
+                        Buffer<float>(floats(impl.config.post_norms ? kAloneRows : 0, hidden))});
   }
   head_segments(batch, impl.output_segments);
   impl.batch = &batch;

@@ -68,20 +68,20 @@ void gated_act(Stream& stream, const GatedActArgs& args) {
 
 void embed(Stream& stream, const EmbedArgs& args) {
   const int cols = args.weight->cols;
-  const Range rows = stream.member->share(args.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    float* y = args.y + r * cols;
-    unpack_row(*args.weight, args.tokens[r], 0, cols, y);
-    for (int i = 0; i < cols; ++i) y[i] *= args.scale;
-  }
+  for_blocks(*stream.member, args.rows, cols, [&](int64_t row, int column, int columns) {
+    float* y = args.y + row * cols + column;
+    unpack_row(*args.weight, args.tokens[row], column, column + columns, y);
+    for (int i = 0; i < columns; ++i) y[i] *= args.scale;
+  });
 }
 
 template <const Leaves& kLeaves>
 void rms_norm(Stream& stream, const RmsNormArgs& args) {
-  const Range rows = stream.member->share(args.rows);
+  const Range rows = args.alone ? Range{0, args.rows} : stream.member->share(args.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* x = args.x + (args.row_index == nullptr ? r : args.row_index[r]) * args.x_stride;
     float* y = args.y + r * args.y_stride;
-    kLeaves.rms_norm(args.x + r * args.x_stride, args.weight, args.cols, args.eps, y);
+    kLeaves.rms_norm(x, args.weight, args.cols, args.eps, args.accumulate, y);
     if (args.quantized.quants != nullptr) {
       kLeaves.quantize(y, args.cols, padded_groups(args.cols), from_row(args.quantized, r, args.cols));
     }
@@ -91,12 +91,6 @@ void rms_norm(Stream& stream, const RmsNormArgs& args) {
 template <const Leaves& kLeaves>
 void attention(Stream& stream, const AttentionArgs& args) {
   run_attention(kLeaves, *stream.member, args);
-}
-
-template <const Leaves& kLeaves>
-void add(Stream& stream, const AddArgs& args) {
-  const Range range = stream.member->share(args.count, kStripRows);
-  kLeaves.add(args.x + range.begin, args.y + range.begin, range.end - range.begin);
 }
 
 template <const Leaves& kLeaves>
@@ -121,8 +115,6 @@ constexpr Kernels make_table(const char* name) {
       .rope_table = rope_table,
       .attention = attention<kLeaves>,
       .gated_act = gated_act<kLeaves>,
-      .add = add<kLeaves>,
-      .gather_rows = gather_rows,
       .soft_cap = soft_cap<kLeaves>,
   };
 }

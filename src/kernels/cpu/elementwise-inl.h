@@ -48,7 +48,7 @@ void quantize(const float* x, int cols, int groups, const QuantizedRows& out) {
   }
 }
 
-void rms_norm(const float* x, const float* weight, int cols, float eps, float* y) {
+void rms_norm(const float* x, const float* weight, int cols, float eps, bool accumulate, float* y) {
   Floats sums[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
   for (int i = 0; i < cols; i += kLanes) {
     const Floats value = load_n(x + i, lanes_left(cols - i));
@@ -59,7 +59,8 @@ void rms_norm(const float* x, const float* weight, int cols, float eps, float* y
   const Floats inverse = div(broadcast(1), sqrt(broadcast(mean + eps)));
   for (int i = 0; i < cols; i += kLanes) {
     const int lanes = lanes_left(cols - i);
-    store_n(y + i, mul(mul(load_n(x + i, lanes), inverse), load_n(weight + i, lanes)), lanes);
+    const Floats value = mul(mul(load_n(x + i, lanes), inverse), load_n(weight + i, lanes));
+    store_n(y + i, accumulate ? add(load_n(y + i, lanes), value) : value, lanes);
   }
 }
 
@@ -122,13 +123,6 @@ void store_kv(const float* k, const float* v, int dim, KvType type, std::byte* p
     store_f16(half, load(k + d));
     put_column(half, d, reinterpret_cast<uint16_t*>(page), position);
     store_f16(reinterpret_cast<uint16_t*>(page) + v_at, load(v + d));
-  }
-}
-
-void add_rows(const float* x, float* y, int64_t count) {
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const int lanes = lanes_left(count - i);
-    store_n(y + i, add(load_n(y + i, lanes), load_n(x + i, lanes)), lanes);
   }
 }
 

@@ -19,7 +19,6 @@ constexpr Leaves kLeaves = {
     .gated_act = gated_act,
     .prepare_head = prepare_head,
     .store_kv = store_kv,
-    .add = add_rows,
     .soft_cap = soft_cap,
     .attend_piece = attend_piece,
     .merge_partials = merge_partials,

@@ -60,13 +60,12 @@ struct Leaves {
   void (*matmul)(const MatmulArgs&);
   // Of one row; writes `groups` groups, zeros past cols.
   void (*quantize)(const float* x, int cols, int groups, const QuantizedRows& out);
-  void (*rms_norm)(const float* x, const float* weight, int cols, float eps, float* y);
+  void (*rms_norm)(const float* x, const float* weight, int cols, float eps, bool accumulate, float* y);
   void (*gated_act)(const float* gate, const float* up, int cols, Activation activation, float* y);
   // One head: normalised unless norm is null, then rotated. x and y may be the same.
   void (*prepare_head)(const float* x, const float* norm, float eps, const float* table, int dim, float* y);
   // One kv head of one row, to the page's K and V and the position in it.
   void (*store_kv)(const float* k, const float* v, int dim, KvType type, std::byte* page, int position);
-  void (*add)(const float* x, float* y, int64_t count);
   void (*soft_cap)(float* x, int64_t count, float cap);
   // partials[i] of every query that sees a position of the piece; the others' are left alone.
   void (*attend_piece)(const AttentionTile&, int piece, float* const* partials);
