@@ -21,6 +21,7 @@ bool always() { return true; }
 // Best first.
 constexpr Entry kEntries[] = {{&kAvx512VnniKernels, has_avx512_vnni},
                               {&kAvx512Kernels, has_avx512},
+                              {&kAvxVnniKernels, has_avx_vnni},
                               {&kAvx2Kernels, has_avx2},
                               {&kPortableKernels, always},
                               {&kReferenceKernels, always}};

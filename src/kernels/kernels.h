@@ -211,7 +211,7 @@ struct Kernels {
 };
 
 // The table of that name: "reference" (scalar f32, the oracle: quantized weights times f32 activations),
-// "portable", "avx2", "avx512", "avx512vnni". nullptr: not built in, or this machine cannot run it.
+// "portable", "avx2", "avxvnni", "avx512", "avx512vnni". nullptr: not built in, or this machine cannot run it.
 const Kernels* find_kernels(std::string_view name);
 
 // All tables this machine can run, best first; "reference" is the last.

@@ -71,6 +71,51 @@ TEST_P(LinearTest, MatchesTheProductInDouble) {
   }
 }
 
+// One strip of 64 columns whose rows are the least and the largest weight in turn.
+TestWeight extreme_weight(Layout layout) {
+  TestWeight weight;
+  weight.bytes = Buffer<std::byte>(packed_bytes(layout.layout, layout.has_min, kStripRows, kBlockCols));
+  weight.matrix = {weight.bytes.data(), kStripRows, kBlockCols, layout.layout, layout.has_min};
+  std::vector<Q4Group> q4(2 * kStripRows);
+  std::vector<Q8Group> q8(2 * kStripRows);
+  for (size_t g = 0; g < q4.size(); ++g) {
+    const bool largest = g / 2 % 2 == 1;
+    q4[g].scale = q8[g].scale = 1;
+    std::fill_n(q4[g].q, kGroupCols, static_cast<uint8_t>(largest ? 15 : 0));
+    std::fill_n(q8[g].q, kGroupCols, static_cast<int8_t>(largest ? 127 : -128));
+  }
+  if (layout.layout == MatrixLayout::kQ4) {
+    pack_strip(q4.data(), kStripRows, kBlockCols, layout.has_min, weight.bytes.data());
+  } else {
+    pack_strip(q8.data(), kStripRows, kBlockCols, weight.bytes.data());
+  }
+  return weight;
+}
+
+TEST_P(LinearTest, LargestProductsAreExact) {
+  for (const Layout layout : {Layout{MatrixLayout::kQ4}, {MatrixLayout::kQ4, true}, {MatrixLayout::kQ8}}) {
+    const TestWeight weight = extreme_weight(layout);
+    for (const int rows : {1, 7}) {
+      std::vector<float> x(static_cast<size_t>(rows * kBlockCols)), y(static_cast<size_t>(rows * kStripRows));
+      for (size_t i = 0; i < x.size(); ++i) x[i] = i / kBlockCols % 2 == 0 ? 127 : -127;
+      TestQuantized quantized = quantize_on(kernels(), x, rows, kBlockCols);
+      run_on_team(1, [&](Stream& stream) {
+        kernels().linear(stream, {.weight = &weight.matrix,
+                                  .x = x.data(),
+                                  .quantized = quantized.view(),
+                                  .y = y.data(),
+                                  .y_stride = kStripRows,
+                                  .rows = rows});
+      });
+      for (int i = 0; i < rows * kStripRows; ++i) {
+        const float expected =
+            kBlockCols * weight.at(i % kStripRows, 0) * x[static_cast<size_t>(i / kStripRows * kBlockCols)];
+        EXPECT_EQ(y[static_cast<size_t>(i)], expected);
+      }
+    }
+  }
+}
+
 TEST_P(LinearTest, RowsAreTheSameBitsInAnyBatch) {
   const int n = 72, k = 200, rows = 70;
   for (const Layout layout : kLayouts) {

@@ -46,6 +46,7 @@ struct Entry {
 // Best first.
 constexpr Entry kEntries[] = {{"avx512vnni", &kAvx512VnniUnit, has_avx512_vnni},
                               {"avx512", &kAvx512Unit, has_avx512},
+                              {"avxvnni", &kAvxVnniUnit, has_avx_vnni},
                               {"avx2", &kAvx2Unit, has_avx2}};
 
 }  // namespace

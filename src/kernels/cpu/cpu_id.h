@@ -3,8 +3,9 @@
 namespace chorus {
 
 // What this machine and its operating system let us run.
-bool has_avx2();    // with FMA and F16C
-bool has_avx512();  // F, BW, VL, DQ
+bool has_avx2();      // with FMA and F16C
+bool has_avx_vnni();  // with AVX2
+bool has_avx512();    // F, BW, VL, DQ
 bool has_avx512_vnni();
 
 }  // namespace chorus

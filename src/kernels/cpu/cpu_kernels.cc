@@ -123,6 +123,7 @@ constexpr Kernels make_table(const char* name) {
 
 constinit const Kernels kPortableKernels = make_table<kPortableLeaves>("portable");
 constinit const Kernels kAvx2Kernels = make_table<kAvx2Leaves>("avx2");
+constinit const Kernels kAvxVnniKernels = make_table<kAvxVnniLeaves>("avxvnni");
 constinit const Kernels kAvx512Kernels = make_table<kAvx512Leaves>("avx512");
 constinit const Kernels kAvx512VnniKernels = make_table<kAvx512VnniLeaves>("avx512vnni");
 

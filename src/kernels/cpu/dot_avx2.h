@@ -5,26 +5,24 @@
 namespace chorus {
 namespace {
 
-// Each dword of sum plus its four products of unsigned weights and signed activations. dot4: weights < 16, so
-// that a pair of products fits 16 bits.
-__m256i dot4(__m256i sum, __m256i weights, __m256i x) {
-  const __m256i pairs = _mm256_maddubs_epi16(weights, x);
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+// How 8 lanes of a group's dot products are summed. Products of weights < 16 are added in 16 bits: a group
+// has eight pairs in each, at most 8 * 2 * 15 * 127 = 30480 in all. A weight of 8 bits goes in two planes,
+// its low nibble and its high one.
+constexpr int kBytePlanes = 2;
+
+__m256i plane_of(__m256i weights, int plane) {
+  return plane == 0 ? low_nibbles(weights) : high_nibbles(weights);
 }
-// Two weights up to 255 would saturate maddubs: products of the even and of the odd bytes apart.
-__m256i dot8(__m256i sum, __m256i weights, __m256i x) {
-  const __m256i even = _mm256_and_si256(weights, _mm256_set1_epi16(255));
-  const __m256i odd = _mm256_srli_epi16(weights, 8);
-  const __m256i x_even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8);
-  const __m256i x_odd = _mm256_srai_epi16(x, 8);
-  const __m256i products = _mm256_add_epi32(_mm256_madd_epi16(even, x_even), _mm256_madd_epi16(odd, x_odd));
-  return _mm256_add_epi32(sum, products);
+
+// Where a plane's sum starts, when `dots` is the sum of those before.
+__m256i begin_plane(__m256i) { return _mm256_setzero_si256(); }
+__m256i add_quads(__m256i sum, __m256i weights, __m256i x) {
+  sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, x));
+  asm("" : "+x"(sum));  // here, not after all products of the group: those would not stay in registers
+  return sum;
 }
-Ints dot4(Ints sum, Bytes weights, Bytes x) {
-  return {dot4(sum.low, weights.low, x.low), dot4(sum.high, weights.high, x.high)};
-}
-Ints dot8(Ints sum, Bytes weights, Bytes x) {
-  return {dot8(sum.low, weights.low, x.low), dot8(sum.high, weights.high, x.high)};
+__m256i end_plane(__m256i dots, __m256i sum, int plane) {
+  return _mm256_add_epi32(dots, _mm256_madd_epi16(sum, _mm256_set1_epi16(plane == 0 ? 1 : 16)));
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 #pragma once
 
-// The algorithms, once; a leaves_*.cc includes this after the dot_*.h (and with it simd_*.h) of its
-// instruction set.
+// The algorithms, once; a leaves_*.cc includes this after the dot_*.h (and with it simd_*.h) and the
+// linear*.h of its instruction set.
 
 #include "kernels/cpu/attention-inl.h"
 #include "kernels/cpu/elementwise-inl.h"
 #include "kernels/cpu/leaves.h"
-#include "kernels/cpu/linear-inl.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/matmul-inl.h"
 
 namespace chorus {
 namespace {

@@ -76,6 +76,7 @@ struct Leaves {
 
 extern const Leaves kPortableLeaves;
 extern const Leaves kAvx2Leaves;
+extern const Leaves kAvxVnniLeaves;
 extern const Leaves kAvx512Leaves;
 extern const Leaves kAvx512VnniLeaves;
 

@@ -1,5 +1,6 @@
 #include "kernels/cpu/dot_avx512.h"
 #include "kernels/cpu/leaves-inl.h"
+#include "kernels/cpu/linear-inl.h"
 
 namespace chorus {
 

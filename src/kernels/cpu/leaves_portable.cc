@@ -1,5 +1,6 @@
 #include "kernels/cpu/dot_portable.h"
 #include "kernels/cpu/leaves-inl.h"
+#include "kernels/cpu/linear-inl.h"
 
 namespace chorus {
 

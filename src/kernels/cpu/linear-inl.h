@@ -6,28 +6,12 @@
 // order of k, p = fma(dot, scale * x_scale, p) each, then p = fma(min, x_sum, p) (add_group below); dense
 // weights in four chains (k mod 4), added as (0 + 1) + (2 + 3).
 
-#include "kernels/cpu/leaves.h"
+#include "kernels/cpu/strip-inl.h"
 
 namespace chorus {
 namespace {
 
-constexpr int kGroupsPerBlock = kBlockCols / kGroupCols;
-constexpr int kChains = 4;
-// Few rows stream a strip once, from memory: what the hardware fetches ahead by itself reached 0.7 of the
-// read bandwidth of one core, this 0.8 to 0.86.
-constexpr int kPrefetchBytes = 2304;
 constexpr int kAheadGroups = 64;  // whose sums a tile makes at a time: 6 KB of stack at 8 rows
-
-// Start of a rectangle's strip.
-const std::byte* strip_at(const MatmulArgs& args, int strip) {
-  return args.strips + args.strip_bytes * static_cast<size_t>(strip);
-}
-
-// Rows, and lanes, that a strip has.
-int width_of(const MatmulArgs& args, int strip) {
-  const int left = args.columns - strip * kStripRows;
-  return left < kStripRows ? left : kStripRows;
-}
 
 void store_result(const MatmulArgs& args, int strip, int row, Floats product) {
   const int column = strip * kStripRows, lanes = width_of(args, strip);
@@ -42,13 +26,8 @@ void store_result(const MatmulArgs& args, int strip, int row, Floats product) {
 // kFine: rows with their rest (QuantizedRows), which shares the loads and the unpacking of the weights.
 template <bool kQ8, bool kHasMin, bool kFine>
 struct QuantizedTile {
-  static constexpr int kParts = kFine ? 2 : 1;        // of a row: its quants, and their rest
-  static constexpr int kScaleBytes = 2 * kStripRows;  // of one group
-  static constexpr int kGroupBytes = kStripRows * kGroupCols / (kQ8 ? 1 : 2);
-  static constexpr int kHeaderBytes = kScaleBytes * kGroupsPerBlock * (kHasMin ? 2 : 1);
-  static constexpr int kBlockBytes = kHeaderBytes + kGroupBytes * kGroupsPerBlock;
-  static constexpr int kZeroPoint = kHasMin ? 0 : kQ8 ? 128 : 8;
-  static constexpr float kRestStep = 1.0f / kRestSteps;
+  using Block = QuantizedBlock<kQ8, kHasMin>;
+  static constexpr int kParts = kFine ? 2 : 1;  // of a row: its quants, and their rest
 
   // What the groups of a tile's rows start with, and add for the minimum, made for some groups ahead: the
   // loop over the blocks then only broadcasts it from memory.
@@ -63,9 +42,9 @@ struct QuantizedTile {
       for (int r = 0; r < kRows; ++r, at += groups) {
         for (int g = 0; g < count; ++g) {
           float sum = static_cast<float>(rows.sums[at + g]);
-          starts[0][r][g] = -kZeroPoint * rows.sums[at + g];
+          starts[0][r][g] = -Block::kZeroPoint * rows.sums[at + g];
           if constexpr (kFine) {
-            starts[1][r][g] = -kZeroPoint * rows.rest_sums[at + g];
+            starts[1][r][g] = -Block::kZeroPoint * rows.rest_sums[at + g];
             sum += static_cast<float>(rows.rest_sums[at + g]) * kRestStep;
           }
           if constexpr (kHasMin) sums[r][g] = rows.scales[at + g] * sum;
@@ -86,9 +65,9 @@ struct QuantizedTile {
   // The dot products of group g of the block, added to dots.
   template <int kStrips, int kRows>
   static void dot_group(const Position& at, int g, Ints (&dots)[kParts][kStrips][kRows]) {
-    const std::byte* weights = at.block + kHeaderBytes + g * kGroupBytes;
+    const std::byte* weights = at.block + Block::kHeaderBytes + g * Block::kGroupBytes;
 #pragma GCC unroll 8
-    for (int line = 0; line < kGroupBytes / 64; ++line) {
+    for (int line = 0; line < Block::kGroupBytes / 64; ++line) {
 #pragma GCC unroll 2
       for (int half = 0; half < (kQ8 ? 1 : 2); ++half) {
         const int column = g * kGroupCols + half * (kGroupCols / 2) + 4 * line;
@@ -120,7 +99,7 @@ struct QuantizedTile {
     for (int p = 0; p < kParts; ++p) {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const Ints start = broadcast_int(kZeroPoint == 0 ? 0 : ahead.starts[p][r][made]);
+        const Ints start = broadcast_int(Block::kZeroPoint == 0 ? 0 : ahead.starts[p][r][made]);
 #pragma GCC unroll 2
         for (int s = 0; s < kStrips; ++s) dots[p][s][r] = start;
       }
@@ -128,7 +107,7 @@ struct QuantizedTile {
     dot_group<kStrips, kRows>(at, g, dots);
 #pragma GCC unroll 2
     for (int s = 0; s < kStrips; ++s) {
-      const std::byte* header = at.block + static_cast<size_t>(s) * at.strip_bytes + g * kScaleBytes;
+      const std::byte* header = at.block + static_cast<size_t>(s) * at.strip_bytes + g * Block::kScaleBytes;
       const Floats scales = load_f16(header);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
@@ -138,7 +117,7 @@ struct QuantizedTile {
         products[s][r] = fma(dot, mul(scales, x_scale), products[s][r]);
       }
       if constexpr (kHasMin) {
-        const Floats mins = load_f16(header + kScaleBytes * kGroupsPerBlock);
+        const Floats mins = load_f16(header + Block::kScaleBytes * kGroupsPerBlock);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           products[s][r] = fma(mins, broadcast(ahead.sums[r][made]), products[s][r]);
@@ -168,10 +147,10 @@ struct QuantizedTile {
       const int count = groups - from < kAheadGroups ? groups - from : kAheadGroups;
       ahead.make(args.quantized, first + from, groups, count);
       for (int made = 0; made < count; made += kGroupsPerBlock) {
-        if constexpr (kStrips == 1) prefetch_block(at.block + kPrefetchBytes);
+        if constexpr (kStrips == 1) Block::prefetch(at.block + kPrefetchBytes);
 #pragma GCC unroll 2
         for (int g = 0; g < kGroupsPerBlock; ++g) add_group(at, g, ahead, made + g, products);
-        at.block += kBlockBytes;
+        at.block += Block::kBlockBytes;
         at.x_scales += kGroupsPerBlock;
 #pragma GCC unroll 2
         for (int p = 0; p < kParts; ++p) at.x[p] += kBlockCols;
@@ -182,12 +161,6 @@ struct QuantizedTile {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) store_result(args, strip + s, row + r, products[s][r]);
     }
-  }
-
- private:
-  static void prefetch_block(const std::byte* block) {
-#pragma GCC unroll 32
-    for (int line = 0; line < kBlockBytes / 64; ++line) __builtin_prefetch(block + line * 64);
   }
 };
 
@@ -287,23 +260,10 @@ void matmul_quantized(const MatmulArgs& args) {
   matmul_strips<QuantizedTile<kQ8, kHasMin, true>, kFineTileRows>(args);
 }
 
-template <typename Tile>
+template <MatrixLayout kLayout>
 void matmul_dense(const MatmulArgs& args) {
-  for (int strip = 0; strip < args.strip_count; ++strip) run_rows<Tile, 1, kDenseRows>(args, strip);
-}
-
-void matmul(const MatmulArgs& args) {
-  switch (args.layout) {
-    case MatrixLayout::kF32:
-      return matmul_dense<DenseTile<MatrixLayout::kF32>>(args);
-    case MatrixLayout::kF16:
-      return matmul_dense<DenseTile<MatrixLayout::kF16>>(args);
-    case MatrixLayout::kBF16:
-      return matmul_dense<DenseTile<MatrixLayout::kBF16>>(args);
-    case MatrixLayout::kQ8:
-      return matmul_quantized<true, false>(args);
-    case MatrixLayout::kQ4:
-      return args.has_min ? matmul_quantized<false, true>(args) : matmul_quantized<false, false>(args);
+  for (int strip = 0; strip < args.strip_count; ++strip) {
+    run_rows<DenseTile<kLayout>, 1, kDenseRows>(args, strip);
   }
 }
 

@@ -10,10 +10,6 @@
 namespace chorus {
 namespace {
 
-// 16 registers hold the accumulators of few rows only.
-constexpr int kTileStrips = 1, kTileRows = 2;
-constexpr int kDecodeRows = 2;
-constexpr int kDenseRows = 1;
 constexpr int kTileQueries = 4, kQuerySums = 4;  // of attention: queries at once, their sums
 
 struct Floats {
@@ -22,7 +18,6 @@ struct Floats {
 struct Ints {
   __m256i low, high;
 };
-using Bytes = Ints;
 
 Floats broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 Floats load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
@@ -45,12 +40,6 @@ void store_n(float* p, Floats x, int n) {
 Floats load_f16(const void* p) {
   const __m128i* halves = static_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
-}
-Floats load_bf16(const void* p) {
-  const __m128i* halves = static_cast<const __m128i*>(p);
-  const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves));
-  const __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves + 1));
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
 }
 void store_f16(uint16_t* p, Floats x) {
   __m128i* halves = reinterpret_cast<__m128i*>(p);
@@ -110,7 +99,6 @@ void load_pairs(const float* p, Floats& a, Floats& b) {
   b = {every_second<true>(p), every_second<true>(p + 16)};
 }
 
-Ints broadcast_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 Ints round_to_int(Floats x) { return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)}; }
 Floats to_float(Ints x) { return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)}; }
 Ints add(Ints a, Ints b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
@@ -132,21 +120,24 @@ void store_int8(int8_t* p, Ints x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
 
-Bytes load_bytes(const std::byte* p) {
-  const __m256i* halves = reinterpret_cast<const __m256i*>(p);
-  return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
-}
-Bytes low_nibbles(Bytes x) {
-  const __m256i mask = _mm256_set1_epi8(15);
-  return {_mm256_and_si256(x.low, mask), _mm256_and_si256(x.high, mask)};
-}
-Bytes high_nibbles(Bytes x) {
-  return low_nibbles({_mm256_srli_epi16(x.low, 4), _mm256_srli_epi16(x.high, 4)});
-}
-Bytes broadcast4(const int8_t* p) {  // 4 bytes to each dword
+// For tiles of 8 lanes.
+__m256i load_bytes(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+__m256i low_nibbles(__m256i x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+__m256i high_nibbles(__m256i x) { return low_nibbles(_mm256_srli_epi16(x, 4)); }
+__m256i broadcast4(const int8_t* p) {  // 4 bytes to each dword
   int32_t quad = 0;
   __builtin_memcpy(&quad, p, 4);
-  return broadcast_int(quad);
+  return _mm256_set1_epi32(quad);
+}
+__m256 broadcast_eight(float x) { return _mm256_set1_ps(x); }
+__m256i broadcast_eight(int32_t x) { return _mm256_set1_epi32(x); }
+__m256 load_eight(const float* p) { return _mm256_loadu_ps(p); }
+__m256 load_eight_bf16(const void* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+__m256 load_eight_f16(const void* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 
 }  // namespace

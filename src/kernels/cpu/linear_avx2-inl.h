@@ -1,0 +1,294 @@
+#pragma once
+
+// The tiles of linear-inl.h for 16 registers of 8 lanes: half a strip times more rows, which shares the
+// unpacking of the weights among six of them. Few rows take both halves at once, to stream a strip from
+// memory. Every output element is the same sequence of operations in any tile, and that of linear-inl.h.
+
+#include "kernels/cpu/strip-inl.h"
+
+namespace chorus {
+namespace {
+
+constexpr int kHalfRows = kStripRows / 2;
+constexpr int kTileRows = 6;    // of a half: six dot products, six sums, weights and activations
+constexpr int kDecodeRows = 2;  // of a whole strip
+constexpr int kDenseRows = 3;   // of a half, times four chains
+
+void store_result(const MatmulArgs& args, int strip, int half, int row, __m256 product) {
+  const int column = strip * kStripRows + half * kHalfRows;
+  const __m256i lanes = first_lanes(args.columns - column);
+  float* y = args.y + row * args.y_stride + column;
+  if (args.bias != nullptr) product = _mm256_add_ps(product, _mm256_maskload_ps(args.bias + column, lanes));
+  if (args.add) {
+    product = _mm256_fmadd_ps(_mm256_set1_ps(args.scale), product, _mm256_maskload_ps(y, lanes));
+  }
+  _mm256_maskstore_ps(y, lanes, product);
+}
+
+// A place in each of six rows, by two pointers and a distance: with one pointer a row the general registers
+// would not do.
+template <typename T>
+struct RowPointer {
+  const T *first, *fourth;
+  int64_t stride;
+
+  RowPointer(const T* rows, int row, int64_t row_length)
+      : first(rows + row * row_length), fourth(first + 3 * row_length), stride(row_length) {}
+  const T* row(int r) const { return r < 3 ? first + r * stride : fourth + (r - 3) * stride; }
+  void move(int64_t offset) {
+    first += offset;
+    fourth += offset;
+  }
+  RowPointer at(int64_t offset) const {
+    RowPointer moved = *this;
+    moved.move(offset);
+    return moved;
+  }
+  auto broadcast(int r) const { return broadcast_eight(*row(r)); }
+  // The compiler knows no more what lies there, and loads it again: no registers could hold it for so long.
+  void forget() { asm("" : "+r"(first), "+r"(fourth)); }
+};
+
+// f(element, half, row) for a tile's registers. Unrolled by pragma, as all loops over a tile: only then do
+// its sums live in registers.
+template <typename Register, int kHalves, int kRows, typename F>
+void for_each(Register (&tile)[kHalves][kRows], F f) {
+#pragma GCC unroll 2
+  for (int h = 0; h < kHalves; ++h) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) f(tile[h][r], h, r);
+  }
+}
+
+// kFine: rows with their rest (QuantizedRows), whose dot products are taken after those of the quants.
+template <bool kQ8, bool kHasMin, bool kFine>
+struct QuantizedTile {
+  using Block = QuantizedBlock<kQ8, kHasMin>;
+  static constexpr int kPlanes = kQ8 ? kBytePlanes : 1;
+  static constexpr int kZeroShift = kQ8 ? 7 : 3;  // zero_point = 1 << it
+
+  // Where a tile's rows stand: at one group of them.
+  struct Rows {
+    RowPointer<int8_t> quants, rest;
+    RowPointer<int32_t> sums, rest_sums;
+    RowPointer<float> scales;
+
+    Rows(const QuantizedRows& rows, int row, int64_t groups)
+        : quants(rows.quants, row, groups * kGroupCols),
+          rest(rows.rest, row, groups * kGroupCols),
+          sums(rows.sums, row, groups),
+          rest_sums(rows.rest_sums, row, groups),
+          scales(rows.scales, row, groups) {}
+    void next_group() {
+      quants.move(kGroupCols);
+      rest.move(kGroupCols);
+      sums.move(1);
+      rest_sums.move(1);
+      scales.move(1);
+    }
+    // What a row's group adds up to.
+    __m256 total(int r) const {
+      __m256 sum = _mm256_cvtepi32_ps(sums.broadcast(r));
+      if constexpr (kFine) {
+        const __m256 lost = _mm256_cvtepi32_ps(rest_sums.broadcast(r));
+        sum = _mm256_add_ps(sum, _mm256_mul_ps(lost, _mm256_set1_ps(kRestStep)));
+      }
+      return _mm256_mul_ps(scales.broadcast(r), sum);
+    }
+  };
+
+  // A group's line of weights times kRows rows' quants; `nibble` picks a byte's half of kQ4.
+  template <int kRows>
+  static void dot_line(__m256i packed, int plane, int nibble, RowPointer<int8_t> x, __m256i (&sums)[kRows]) {
+    const __m256i weights = kQ8           ? plane_of(packed, plane)
+                            : nibble == 0 ? low_nibbles(packed)
+                                          : high_nibbles(packed);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) sums[r] = add_quads(sums[r], weights, broadcast4(x.row(r)));
+  }
+
+  // The dot products of one group of 32 columns, with the weights as stored, unsigned.
+  template <int kHalves, int kRows>
+  static void dot_group(const std::byte* weights, RowPointer<int8_t> x, __m256i (&dots)[kHalves][kRows]) {
+    for_each(dots, [](__m256i& dot, int, int) { dot = _mm256_setzero_si256(); });
+#pragma GCC unroll 2
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      __m256i sums[kHalves][kRows];
+      for_each(sums, [&](__m256i& sum, int h, int r) { sum = begin_plane(dots[h][r]); });
+#pragma GCC unroll 8
+      for (int line = 0; line < Block::kGroupBytes / 64; ++line) {
+#pragma GCC unroll 2
+        for (int nibble = 0; nibble < (kQ8 ? 1 : 2); ++nibble) {
+#pragma GCC unroll 2
+          for (int h = 0; h < kHalves; ++h) {
+            const __m256i packed = load_bytes(weights + line * 64 + h * 32);
+            dot_line(packed, plane, nibble, x.at(nibble * (kGroupCols / 2) + 4 * line), sums[h]);
+          }
+        }
+      }
+      for_each(dots, [&](__m256i& dot, int h, int r) { dot = end_plane(dot, sums[h][r], plane); });
+      x.forget();
+    }
+  }
+
+  // zero_point * sum(x) takes the weights' offset out.
+  static __m256 signed_dot(__m256i dot, __m256i x_sum) {
+    if constexpr (!kHasMin) dot = _mm256_sub_epi32(dot, _mm256_slli_epi32(x_sum, kZeroShift));
+    return _mm256_cvtepi32_ps(dot);
+  }
+
+  // A group's products, added as in linear-inl.h. The header is that of the first half.
+  template <int kHalves, int kRows>
+  static void add_group(const std::byte* weights, const std::byte* header, const Rows& x,
+                        __m256 (&products)[kHalves][kRows]) {
+    __m256i dots[kHalves][kRows];
+    dot_group(weights, x.quants, dots);
+    [[maybe_unused]] __m256 values[kHalves][kRows];
+    if constexpr (kFine) {
+      for_each(values,
+               [&](__m256& value, int h, int r) { value = signed_dot(dots[h][r], x.sums.broadcast(r)); });
+      dot_group(weights, x.rest, dots);
+    }
+    for_each(products, [&](__m256& product, int h, int r) {
+      const std::byte* of_half = header + h * Block::kScaleBytes / 2;
+      const __m256 scale = _mm256_mul_ps(load_eight_f16(of_half), x.scales.broadcast(r));
+      __m256 dot;
+      if constexpr (kFine) {
+        const __m256 lost = signed_dot(dots[h][r], x.rest_sums.broadcast(r));
+        dot = _mm256_fmadd_ps(lost, _mm256_set1_ps(kRestStep), values[h][r]);
+      } else {
+        dot = signed_dot(dots[h][r], x.sums.broadcast(r));
+      }
+      product = _mm256_fmadd_ps(dot, scale, product);
+      if constexpr (kHasMin) {
+        const __m256 mins = load_eight_f16(of_half + Block::kScaleBytes * kGroupsPerBlock);
+        product = _mm256_fmadd_ps(mins, x.total(r), product);
+      }
+    });
+  }
+
+  // Halves `half` .. half + kHalves - 1 of a strip.
+  template <int kHalves, int kRows>
+  static void run(const MatmulArgs& args, int strip, int half, int row) {
+    const int blocks = (args.k + kBlockCols - 1) / kBlockCols;
+    Rows x(args.quantized, row, int64_t{blocks} * kGroupsPerBlock);
+    const std::byte* block = strip_at(args, strip);
+    __m256 products[kHalves][kRows];
+    for_each(products, [](__m256& product, int, int) { product = _mm256_setzero_ps(); });
+    for (int b = 0; b < blocks; ++b, block += Block::kBlockBytes) {
+      if constexpr (kHalves == 2) Block::prefetch(block + kPrefetchBytes);
+      for (int g = 0; g < kGroupsPerBlock; ++g, x.next_group()) {
+        add_group(block + Block::kHeaderBytes + g * Block::kGroupBytes + half * 32,
+                  block + g * Block::kScaleBytes + half * Block::kScaleBytes / 2, x, products);
+      }
+    }
+    for_each(products,
+             [&](__m256 product, int h, int r) { store_result(args, strip, half + h, row + r, product); });
+  }
+};
+
+template <MatrixLayout kLayout>
+struct DenseTile {
+  static constexpr int kElementBytes = kLayout == MatrixLayout::kF32 ? 4 : 2;
+
+  // 8 lanes, of which those past the strip's width hold what comes next in memory: they are never stored.
+  static __m256 load_line(const std::byte* line) {
+    if constexpr (kLayout == MatrixLayout::kF32) {
+      return load_eight(reinterpret_cast<const float*>(line));
+    } else if constexpr (kLayout == MatrixLayout::kF16) {
+      return load_eight_f16(line);
+    } else {
+      return load_eight_bf16(line);
+    }
+  }
+
+  template <int kHalves, int kRows>
+  static void run(const MatmulArgs& args, int strip, int half, int row) {
+    const int64_t line_bytes = int64_t{width_of(args, strip)} * kElementBytes;
+    const std::byte* weights = strip_at(args, strip) + half * kHalfRows * kElementBytes;
+    const float* x = args.x + int64_t{row} * args.k;
+    __m256 chains[kHalves][kRows][kChains];
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kChains; ++c) chains[h][r][c] = _mm256_setzero_ps();
+      }
+    }
+    int k = 0;
+    for (; k + kChains <= args.k; k += kChains, weights += kChains * line_bytes) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) add_line(weights + c * line_bytes, x + k + c, args.k, c, chains);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < kChains; ++c) {
+      if (k + c < args.k) add_line(weights + c * line_bytes, x + k + c, args.k, c, chains);
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const __m256(&chain)[kChains] = chains[h][r];
+        const __m256 product =
+            _mm256_add_ps(_mm256_add_ps(chain[0], chain[1]), _mm256_add_ps(chain[2], chain[3]));
+        store_result(args, strip, half + h, row + r, product);
+      }
+    }
+  }
+
+ private:
+  // One column of the strip times that of each row, into the chain it belongs to.
+  template <int kHalves, int kRows>
+  static void add_line(const std::byte* line, const float* x, int64_t x_stride, int chain,
+                       __m256 (&chains)[kHalves][kRows][kChains]) {
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) {
+      const __m256 weights = load_line(line + h * kHalfRows * kElementBytes);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        __m256& sum = chains[h][r][chain];
+        sum = _mm256_fmadd_ps(weights, _mm256_set1_ps(x[r * x_stride]), sum);
+      }
+    }
+  }
+};
+
+// One tile of `rows` rows, at most kRows.
+template <typename Tile, int kHalves, int kRows>
+void run_tile(const MatmulArgs& args, int strip, int row, int rows) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return run_tile<Tile, kHalves, kRows - 1>(args, strip, row, rows);
+  }
+  for (int half = 0; half < 2; half += kHalves) Tile::template run<kHalves, kRows>(args, strip, half, row);
+}
+
+template <typename Tile, int kHalves, int kRows>
+void run_rows(const MatmulArgs& args) {
+  for (int strip = 0; strip < args.strip_count; ++strip) {
+    for (int row = 0; row < args.rows; row += kRows) {
+      run_tile<Tile, kHalves, kRows>(args, strip, row, args.rows - row);
+    }
+  }
+}
+
+template <typename Tile>
+void matmul_strips(const MatmulArgs& args) {
+  if (args.rows <= kDecodeRows) return run_rows<Tile, 2, kDecodeRows>(args);
+  run_rows<Tile, 1, kTileRows>(args);
+}
+
+template <bool kQ8, bool kHasMin>
+void matmul_quantized(const MatmulArgs& args) {
+  if (args.quantized.rest == nullptr) return matmul_strips<QuantizedTile<kQ8, kHasMin, false>>(args);
+  matmul_strips<QuantizedTile<kQ8, kHasMin, true>>(args);
+}
+
+template <MatrixLayout kLayout>
+void matmul_dense(const MatmulArgs& args) {
+  if (args.rows == 1) return run_rows<DenseTile<kLayout>, 2, 1>(args);
+  run_rows<DenseTile<kLayout>, 1, kDenseRows>(args);
+}
+
+}  // namespace
+}  // namespace chorus
