@@ -91,7 +91,7 @@ void load_angles(const float* table, int i, int lanes, Floats& cos, Floats& sin)
 
 void prepare_head(const float* x, const float* norm, float eps, const float* table, int dim, float* y) {
   if (norm != nullptr) {
-    rms_norm(x, norm, dim, eps, y);
+    rms_norm(x, norm, dim, eps, false, y);
     x = y;
   }
   const int half = dim / 2;
