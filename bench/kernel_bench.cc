@@ -98,12 +98,13 @@ void bench_linear(Machine& machine, benchmark::State& state, LinearShape shape, 
   run_op(machine, state, repetitions, [&](Stream& stream, int i) {
     const PackedMatrix weight = {weights.data() + bytes * (static_cast<size_t>(i) % copies), shape.n, shape.k,
                                  shape.layout, shape.has_min};
-    machine.kernels.linear(stream, {.weight = &weight,
-                                    .x = x.data(),
-                                    .quantized = {quants.data(), scales.data(), sums.data()},
-                                    .y = y.data(),
-                                    .y_stride = shape.n,
-                                    .rows = rows});
+    const LinearTask task = {.weight = &weight, .y = y.data(), .y_stride = shape.n};
+    machine.kernels.linear_group(stream, {.x = x.data(),
+                                          .quantized = {quants.data(), scales.data(), sums.data()},
+                                          .rows = rows,
+                                          .tasks = {&task, 1},
+                                          .slices = {},
+                                          .gated = {}});
   });
   count(machine, state, static_cast<double>(bytes), 2.0 * rows * shape.n * shape.k);
 }

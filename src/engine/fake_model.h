@@ -18,9 +18,10 @@
 namespace chorus {
 
 inline AdapterHandle fake_adapter(std::string id, int max_rank = 8) {
-  LoraPair pair;
-  pair.a.rows = max_rank;
-  return std::make_shared<Adapter>(std::move(id), std::vector<LoraPair>{pair}, Buffer<std::byte>());
+  LoraMatrices group;
+  group.b[0].cols = max_rank;
+  return std::make_shared<Adapter>(std::move(id), AdapterForm::kExact, std::vector<LoraMatrices>{group},
+                                   Buffer<std::byte>());
 }
 
 constexpr uint64_t mix_bits(uint64_t a, uint64_t b) {

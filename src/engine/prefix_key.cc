@@ -14,6 +14,7 @@ void add_adapters(Sha256& hash, std::span<const AdapterUse> adapters) {
   hash.add_value(static_cast<uint64_t>(adapters.size()));
   for (const AdapterUse& use : adapters) {
     add_text(hash, use.adapter->id());
+    hash.add_value(static_cast<uint32_t>(use.adapter->form()));
     hash.add_value(std::bit_cast<uint32_t>(use.scale));
   }
 }

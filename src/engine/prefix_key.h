@@ -9,7 +9,7 @@
 namespace chorus {
 
 // What K and V of a block depend on, as a SHA-256 chain: key(block i) = H(key(block i - 1), its 16 tokens),
-// and before block 0 stands the seed = H(model id, tenant, each adapter's content id and scale bits, in
+// and before block 0 stands the seed = H(model id, tenant, each adapter's content id, form and scale bits, in
 // order). Every field is preceded by its length, so no two different inputs read the same.
 Digest prefix_seed(Sha256& hash, std::string_view model_id, std::string_view tenant,
                    std::span<const AdapterUse> adapters);

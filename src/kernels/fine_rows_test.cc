@@ -39,7 +39,8 @@ std::vector<float> multiply(const Kernels& kernels, const TestWeight& weight, co
     args.y = y.data();
     args.y_stride = kN;
     args.rows = count;
-    kernels.linear(stream, args);
+    args.fine = rows.rest != nullptr;
+    run_linear(kernels, stream, args);
   });
   return y;
 }

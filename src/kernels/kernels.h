@@ -13,6 +13,7 @@
 //
 // All activations are f32, row-major; a stride is in elements.
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -73,34 +74,70 @@ struct RmsNormArgs {
   bool alone = false;  // this member does every row, into memory of its own, and nobody has to wait
 };
 
-// y = x W^T (+ y if accumulate) (+ bias). Reads `quantized` where the weight is, else `x`. Who computes which
-// part of y is the op's own affair (many rows go to whichever member is free), so sync before anything reads
-// or adds to y: the one sync that lora_shrink needs before lora_expand_add serves both.
-struct LinearArgs {
-  const PackedMatrix* weight = nullptr;  // [n, k]
-  const float* x = nullptr;              // [rows, k]
-  QuantizedRows quantized;               // [rows, k]; with its rest, which takes twice the dot products
+// Linears that read the same input make a group: q, k and v are the largest.
+constexpr int kMaxGroup = 3;
+
+struct LinearTask {
+  const PackedMatrix* weight = nullptr;  // [n, k], of any layout but kQ8Short
   float* y = nullptr;                    // [rows, n], y_stride >= n
   int64_t y_stride = 0;
+  bool accumulate = false;      // y += the product, else y = it
+  bool fine = false;            // multiplies the quants' rest too, which takes twice the products
   const float* bias = nullptr;  // [n] or null
-  int rows = 0;
-  bool accumulate = false;
 };
 
-// One adapter's pair for one linear, over a range of rows.
+constexpr int kMaxRank = 1024;
+
+// What one adapter adds to the linears of a group: y_i += scale_i x A_i^T B_i^T.
+struct LoraMatrices {
+  PackedMatrix a;  // [sum of ranks, k]: the A_i one after the other. f32, f16 or bf16; or kQ8
+  std::array<PackedMatrix, kMaxGroup> b;  // [n_i, rank_i], kQ8Short if A is kQ8; data == nullptr: no such B_i
+  std::array<float, kMaxGroup> scale = {};
+};
+
+// An adapter over a range of rows. u: the shrunk rows, lora_floats() of them.
 struct LoraSlice {
-  PackedMatrix a;  // [rank, k], f32, f16 or bf16
-  PackedMatrix b;  // [n, rank], likewise
+  const LoraMatrices* lora = nullptr;
   int row_begin = 0, row_end = 0;
-  float scale = 0;     // of adapter, mix and request together
-  float* u = nullptr;  // [row_end - row_begin, rank]: the shrunk rows
+  float scale = 0;  // of mix and request
+  float* u = nullptr;
 };
 
-struct LoraArgs {
+// A row's u is summed over k in these pieces, whoever computes them: quarters of k in whole blocks of 64.
+constexpr int kShrinkPieces = 4;
+constexpr int64_t shrink_begin(int k, int piece) {
+  return int64_t{round_up(k, kBlockCols) / kBlockCols} * piece / kShrinkPieces * kBlockCols;
+}
+
+// An op of so few rows is short and bound by memory: its shares are fixed, and the pieces of u are shared out
+// too, so u holds them all.
+constexpr int kFewRows = 16;
+constexpr int64_t lora_floats(int op_rows, int slice_rows, int ranks) {
+  return int64_t{slice_rows} * ranks * (op_rows <= kFewRows ? kShrinkPieces : 1);
+}
+
+enum class Activation : uint8_t { kSilu, kGeluTanh };
+
+// y = act(y_0) * y_1 of a group's first two tasks, whose n are equal; also quantized where the members are
+// not null.
+struct GatedOutput {
+  float* y = nullptr;  // [rows, n], contiguous; null: the group has no such end
+  Activation activation = Activation::kSilu;
+  QuantizedRows quantized;
+};
+
+// The products of one input with the weights of a group, then what the adapters add, then the gated
+// activation. Products read `quantized` where W is quantized (and the table multiplies int8), else `x`; so
+// does A, and u is quantized on the way to a kQ8Short B. A row without a slice gets the very bits of a group
+// without slices. Syncs inside at most in halves (TeamMember::signal), so no waiting where u is done in time.
+// Who computes which part of y is the op's own affair: sync before anything reads it.
+struct LinearGroupArgs {
+  const float* x = nullptr;  // [rows, k]
+  QuantizedRows quantized;   // [rows, k]
+  int rows = 0;
+  std::span<const LinearTask> tasks;  // 1..kMaxGroup; their y do not overlap
   std::span<const LoraSlice> slices;  // where slices share rows, they are added in this order
-  const float* x = nullptr;           // [rows, k]
-  float* y = nullptr;                 // [rows, n]
-  int64_t y_stride = 0;
+  GatedOutput gated;
 };
 
 // cos and sin of position * inv_freq * 1, times attention_factor: table [rows, dim / 2, 2].
@@ -173,19 +210,6 @@ struct AttentionArgs {
   AttentionWorkspace workspace;
 };
 
-enum class Activation : uint8_t { kSilu, kGeluTanh };
-
-// y = act(gate) * up; also quantized where the members are not null.
-struct GatedActArgs {
-  const float* gate = nullptr;  // [rows, cols]
-  const float* up = nullptr;    // [rows, cols]
-  int64_t x_stride = 0;         // of gate and of up
-  float* y = nullptr;           // [rows, cols], contiguous
-  Activation activation = Activation::kSilu;
-  int rows = 0, cols = 0;
-  QuantizedRows quantized;
-};
-
 struct SoftCapArgs {
   float* x = nullptr;  // x = cap * tanh(x / cap)
   int64_t count = 0;
@@ -195,23 +219,20 @@ struct SoftCapArgs {
 struct Kernels {
   const char* name;
   KvType default_kv;
-  bool int8_activations;  // linear multiplies quantized weights with LinearArgs::quantized; else with x
+  bool int8_activations;  // linear_group multiplies quantized weights with its quantized rows; else with x
   void (*sync)(Stream&);
   void (*quantize)(Stream&, const QuantizeArgs&);
   void (*embed)(Stream&, const EmbedArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);
-  void (*linear)(Stream&, const LinearArgs&);
-  void (*lora_shrink)(Stream&, const LoraArgs&);  // u = x A^T
-  void (*lora_expand_add)(Stream&,
-                          const LoraArgs&);  // y += scale u B^T, after linear, lora_shrink and a sync
+  void (*linear_group)(Stream&, const LinearGroupArgs&);
   void (*rope_table)(Stream&, const RopeTableArgs&);
   void (*attention)(Stream&, const AttentionArgs&);
-  void (*gated_act)(Stream&, const GatedActArgs&);
   void (*soft_cap)(Stream&, const SoftCapArgs&);
 };
 
 // The table of that name: "reference" (scalar f32, the oracle: quantized weights times f32 activations),
-// "portable", "avx2", "avxvnni", "avx512", "avx512vnni". nullptr: not built in, or this machine cannot run it.
+// "portable", "avx2", "avxvnni", "avx512", "avx512vnni". nullptr: not built in, or this machine cannot run
+// it.
 const Kernels* find_kernels(std::string_view name);
 
 // All tables this machine can run, best first; "reference" is the last.

@@ -31,6 +31,23 @@ void run_on_team(int threads, F f) {
   });
 }
 
+// One product without adapters: a group of one task.
+struct LinearArgs {
+  const PackedMatrix* weight = nullptr;
+  const float* x = nullptr;
+  QuantizedRows quantized;
+  float* y = nullptr;
+  int64_t y_stride = 0;
+  const float* bias = nullptr;
+  int rows = 0;
+  bool accumulate = false, fine = false;
+};
+
+inline void run_linear(const Kernels& kernels, Stream& stream, const LinearArgs& args) {
+  const LinearTask task = {args.weight, args.y, args.y_stride, args.accumulate, args.fine, args.bias};
+  kernels.linear_group(stream, {args.x, args.quantized, args.rows, {&task, 1}, {}, {}});
+}
+
 inline std::vector<float> random_floats(size_t count, uint32_t seed, float scale = 1) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, scale);

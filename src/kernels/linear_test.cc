@@ -47,7 +47,7 @@ TEST_P(LinearTest, MatchesTheProductInDouble) {
         LinearArgs args = args_of(p, 0, rows, y, stride);
         args.bias = bias.data();
         args.accumulate = true;
-        kernels().linear(stream, args);
+        run_linear(kernels(), stream, args);
       });
       for (int r = 0; r < rows; ++r) {
         for (int c = 0; c < stride; ++c) {
@@ -122,7 +122,8 @@ TEST_P(LinearTest, RowsAreTheSameBitsInAnyBatch) {
     Problem p = make_problem(kernels(), layout, n, k, rows);
     const auto run = [&](int row, int count, int threads) {
       std::vector<float> y(static_cast<size_t>(count * n), NAN);
-      run_on_team(threads, [&](Stream& stream) { kernels().linear(stream, args_of(p, row, count, y, n)); });
+      run_on_team(threads,
+                  [&](Stream& stream) { run_linear(kernels(), stream, args_of(p, row, count, y, n)); });
       return y;
     };
     const std::vector<float> whole = run(0, rows, 1);
@@ -131,103 +132,6 @@ TEST_P(LinearTest, RowsAreTheSameBitsInAnyBatch) {
         const auto y = run(row, count, 1 + (count + row) % 4);
         expect_same_bits(y.data(), whole.data() + row * n, y.size(), "linear");
       }
-    }
-  }
-}
-
-struct TestAdapter {
-  TestWeight a, b;
-  std::vector<float> u;
-};
-
-struct LoraProblem {
-  std::vector<TestAdapter> adapters;
-  std::vector<LoraSlice> slices;
-};
-
-// Overlapping and disjoint slices, and rows without any.
-LoraProblem make_lora(Layout layout, int n, int k, int rank, int rows) {
-  LoraProblem p;
-  const std::pair<int, int> ranges[] = {{0, rows / 2}, {0, rows / 2}, {rows / 2, rows - rows / 4}};
-  for (uint32_t i = 0; i < 3; ++i) {
-    const auto [begin, end] = ranges[i];
-    if (begin == end) continue;
-    p.adapters.push_back({random_weight(layout, rank, k, 20 + i), random_weight(layout, n, rank, 40 + i),
-                          std::vector<float>(static_cast<size_t>((end - begin) * rank), NAN)});
-    const TestAdapter& adapter = p.adapters.back();
-    p.slices.push_back(
-        {adapter.a.matrix, adapter.b.matrix, begin, end, 0.5f + static_cast<float>(i), nullptr});
-    p.slices.back().u = p.adapters.back().u.data();
-  }
-  return p;
-}
-
-void run_lora(const Kernels& kernels, int threads, const LoraArgs& args) {
-  run_on_team(threads, [&](Stream& stream) {
-    kernels.lora_shrink(stream, args);
-    kernels.sync(stream);
-    kernels.lora_expand_add(stream, args);
-  });
-}
-
-TEST_P(LinearTest, LoraAddsItsProducts) {
-  for (const Layout layout : kDenseLayouts) {
-    for (const auto& [n, k, rank, rows] :
-         {std::array{40, 100, 1, 1}, {40, 100, 3, 9}, {72, 64, 8, 4}, {48, 130, 16, 70}, {33, 96, 64, 12}}) {
-      LoraProblem p = make_lora(layout, n, k, rank, rows);
-      const auto x = random_floats(static_cast<size_t>(rows * k), 8);
-      const auto before = random_floats(static_cast<size_t>(rows * n), 9);
-      auto y = before;
-      run_lora(kernels(), 4, {.slices = p.slices, .x = x.data(), .y = y.data(), .y_stride = n});
-      std::vector<double> expected(before.begin(), before.end()), norm(before.size(), 10);
-      for (size_t s = 0; s < p.slices.size(); ++s) {
-        for (int r = p.slices[s].row_begin; r < p.slices[s].row_end; ++r) {
-          for (int j = 0; j < rank; ++j) {
-            double u = 0, u_norm = 0;
-            for (int i = 0; i < k; ++i) {
-              const double product = double{p.adapters[s].a.at(j, i)} * x[static_cast<size_t>(r * k + i)];
-              u += product;
-              u_norm += std::fabs(product);
-            }
-            for (int c = 0; c < n; ++c) {
-              const double b = double{p.slices[s].scale} * p.adapters[s].b.at(c, j);
-              expected[static_cast<size_t>(r * n + c)] += b * u;
-              norm[static_cast<size_t>(r * n + c)] += std::fabs(b) * u_norm;
-            }
-          }
-        }
-      }
-      for (size_t i = 0; i < y.size(); ++i) {
-        ASSERT_NEAR(y[i], expected[i], norm[i] * (k / 4 + rank / 4 + 8) * 0x1p-24) << "rank " << rank;
-      }
-    }
-  }
-}
-
-TEST_P(LinearTest, LoraIsTheSameBitsForAnyTeamAndAnyBatch) {
-  const int n = 72, k = 100, rank = 24, rows = 60;
-  const auto x = random_floats(static_cast<size_t>(rows * k), 8);
-  const auto before = random_floats(static_cast<size_t>(rows * n), 9);
-  for (const Layout layout : kDenseLayouts) {
-    LoraProblem p = make_lora(layout, n, k, rank, rows);
-    auto whole = before;
-    run_lora(kernels(), 1, {.slices = p.slices, .x = x.data(), .y = whole.data(), .y_stride = n});
-    for (int threads = 2; threads <= 4; ++threads) {
-      auto y = before;
-      run_lora(kernels(), threads, {.slices = p.slices, .x = x.data(), .y = y.data(), .y_stride = n});
-      expect_same_bits(y.data(), whole.data(), y.size(), "lora, threads");
-    }
-    for (int row = 0; row < rows; row += 7) {  // each such row alone, with the slices that cover it
-      std::vector<LoraSlice> slices;
-      for (LoraSlice slice : p.slices) {
-        if (row < slice.row_begin || row >= slice.row_end) continue;
-        slice.row_begin = 0;
-        slice.row_end = 1;
-        slices.push_back(slice);
-      }
-      std::vector<float> y(before.begin() + row * n, before.begin() + (row + 1) * n);
-      run_lora(kernels(), 2, {.slices = slices, .x = x.data() + row * k, .y = y.data(), .y_stride = n});
-      expect_same_bits(y.data(), whole.data() + row * n, y.size(), "lora, alone");
     }
   }
 }

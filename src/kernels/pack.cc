@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 
 #include "base/dtype.h"
@@ -34,7 +35,8 @@ size_t quad_offset(int lines_per_group, int group, int line, int row) {
 constexpr int kQ4Lines = 4;  // of 64 bytes; two columns a byte
 constexpr int kQ8Lines = 8;
 
-void pack_group(const Q4Group& from, int group, int row, bool has_min, std::byte* block) {
+// Of the block only the first `cols` columns are written.
+void pack_group(const Q4Group& from, int group, int row, bool has_min, int, std::byte* block) {
   put_f16(block + scale_offset(group, row), from.scale);
   if (has_min) put_f16(block + kScaleBytes + scale_offset(group, row), from.min);
   std::byte* quants = block + kScaleBytes * (has_min ? 2 : 1);
@@ -48,9 +50,10 @@ void pack_group(const Q4Group& from, int group, int row, bool has_min, std::byte
   }
 }
 
-void pack_group(const Q8Group& from, int group, int row, bool, std::byte* block) {
+void pack_group(const Q8Group& from, int group, int row, bool, int cols, std::byte* block) {
   put_f16(block + scale_offset(group, row), from.scale);
-  for (int line = 0; line < kQ8Lines; ++line) {
+  const int lines = std::min(kQ8Lines, (cols - group * kGroupCols + 3) / 4);
+  for (int line = 0; line < lines; ++line) {
     for (int j = 0; j < 4; ++j) {
       block[kScaleBytes + quad_offset(kQ8Lines, group, line, row) + static_cast<size_t>(j)] =
           static_cast<std::byte>(from.q[4 * line + j] + 128);
@@ -67,7 +70,9 @@ void pack_groups(const Group* groups, int rows, int cols, MatrixLayout layout, b
   for (int row = 0; row < rows; ++row) {
     for (int g = 0; g < groups_per_row; ++g) {
       std::byte* block = strip + block_bytes(layout, has_min) * static_cast<size_t>(g / kGroupsPerBlock);
-      pack_group(groups[row * groups_per_row + g], g % kGroupsPerBlock, row, has_min, block);
+      const int block_cols =
+          layout == MatrixLayout::kQ8Short ? cols - g / kGroupsPerBlock * kBlockCols : kBlockCols;
+      pack_group(groups[row * groups_per_row + g], g % kGroupsPerBlock, row, has_min, block_cols, block);
     }
   }
 }
@@ -87,10 +92,10 @@ void unpack_q4_block(const std::byte* block, bool has_min, int row, float* out) 
   }
 }
 
-void unpack_q8_block(const std::byte* block, int row, float* out) {
+void unpack_q8_block(const std::byte* block, int row, int cols, float* out) {
   for (int g = 0; g < kGroupsPerBlock; ++g) {
     const float scale = get_f16(block + scale_offset(g, row));
-    for (int i = 0; i < kGroupCols; ++i) {
+    for (int i = 0; i < kGroupCols && g * kGroupCols + i < cols; ++i) {
       const std::byte q =
           block[kScaleBytes + quad_offset(kQ8Lines, g, i / 4, row) + static_cast<size_t>(i % 4)];
       out[g * kGroupCols + i] = scale * static_cast<float>(std::to_integer<int>(q) - 128);
@@ -133,8 +138,22 @@ void pack_strip(const Q4Group* groups, int rows, int cols, bool has_min, std::by
   pack_groups(groups, rows, cols, MatrixLayout::kQ4, has_min, strip);
 }
 
-void pack_strip(const Q8Group* groups, int rows, int cols, std::byte* strip) {
-  pack_groups(groups, rows, cols, MatrixLayout::kQ8, false, strip);
+void pack_strip(const Q8Group* groups, int rows, int cols, std::byte* strip, MatrixLayout layout) {
+  assert(layout == MatrixLayout::kQ8 || layout == MatrixLayout::kQ8Short);
+  pack_groups(groups, rows, cols, layout, false, strip);
+}
+
+Q8Group quantize_q8(const float* values) {
+  float largest = 0;
+  for (int i = 0; i < kGroupCols; ++i) largest = std::max(largest, std::fabs(values[i]));
+  Q8Group group;
+  // The scale as the strip keeps it, so that the quants are the nearest for it.
+  group.scale = f16_to_f32(f32_to_f16(largest / 127));
+  if (group.scale == 0) return group;
+  for (int i = 0; i < kGroupCols; ++i) {
+    group.q[i] = static_cast<int8_t>(std::clamp(std::nearbyint(values[i] / group.scale), -127.0f, 127.0f));
+  }
+  return group;
 }
 
 void unpack_row(const PackedMatrix& matrix, int row, int begin, int end, float* out) {
@@ -155,7 +174,7 @@ void unpack_row(const PackedMatrix& matrix, int row, int begin, int end, float* 
     if (matrix.layout == MatrixLayout::kQ4) {
       unpack_q4_block(block, matrix.has_min, row % kStripRows, values);
     } else {
-      unpack_q8_block(block, row % kStripRows, values);
+      unpack_q8_block(block, row % kStripRows, matrix.cols - col, values);
     }
     std::copy_n(values, std::min(kBlockCols, end - col), out + (col - begin));
   }

@@ -28,9 +28,13 @@ struct Q8Group {
 void pack_strip(MatrixLayout layout, const float* values, int64_t stride, int rows, int cols,
                 std::byte* strip);
 
-// groups [rows][ceil(cols / 32)] -> a strip of kQ4 or kQ8.
+// groups [rows][ceil(cols / 32)] -> a strip of kQ4, or of kQ8 or kQ8Short.
 void pack_strip(const Q4Group* groups, int rows, int cols, bool has_min, std::byte* strip);
-void pack_strip(const Q8Group* groups, int rows, int cols, std::byte* strip);
+void pack_strip(const Q8Group* groups, int rows, int cols, std::byte* strip,
+                MatrixLayout layout = MatrixLayout::kQ8);
+
+// 32 values -> the nearest group: scale = max|value| / 127, 0 for zeros.
+Q8Group quantize_q8(const float* values);
 
 // out[i] = W[row, begin + i] for the columns begin..end - 1; begin is a multiple of 64.
 void unpack_row(const PackedMatrix& matrix, int row, int begin, int end, float* out);

@@ -14,8 +14,11 @@
 //                       has_min.
 //   kQ8                 strip = blocks of 64 columns: f16 scale[2][16] | u8[2 groups][8][16 rows][4]
 //                       a byte at [g][l][row][j] holds column 32 g + 4 l + j. w = scale * (q - 128).
+//   kQ8Short            kQ8 whose last block ends after the last column, rounded up to 4: the B of a LoRA,
+//   where
+//                       cols is the rank and a rank of 16 shall not take the bytes of 64.
 // The quantized layouts pad the last strip with zero rows; columns past `cols` in the last block have zero
-// scale and min.
+// scale and min, or stand for zero.
 
 #include <cstddef>
 #include <cstdint>
@@ -26,10 +29,10 @@ constexpr int kStripRows = 16;
 constexpr int kBlockCols = 64;  // of the quantized layouts
 constexpr int kGroupCols = 32;  // share a scale
 
-enum class MatrixLayout : uint8_t { kF32, kF16, kBF16, kQ4, kQ8 };
+enum class MatrixLayout : uint8_t { kF32, kF16, kBF16, kQ4, kQ8, kQ8Short };
 
 constexpr bool is_quantized(MatrixLayout layout) {
-  return layout == MatrixLayout::kQ4 || layout == MatrixLayout::kQ8;
+  return layout == MatrixLayout::kQ4 || layout == MatrixLayout::kQ8 || layout == MatrixLayout::kQ8Short;
 }
 
 // A view of packed weights; whoever packed them owns the bytes, aligned to 64.
@@ -45,12 +48,17 @@ constexpr int round_up(int value, int multiple) { return (value + multiple - 1) 
 // Bytes of one block of 64 columns of a quantized strip.
 constexpr size_t block_bytes(MatrixLayout layout, bool has_min) {
   const size_t scales = 2 * kStripRows * 2;
-  if (layout == MatrixLayout::kQ8) return scales + kStripRows * kBlockCols;
+  if (layout != MatrixLayout::kQ4) return scales + kStripRows * kBlockCols;
   return scales * (has_min ? 2 : 1) + kStripRows * kBlockCols / 2;
 }
 
 // Bytes of one full strip, which is also the distance between strips.
 constexpr size_t strip_bytes(MatrixLayout layout, bool has_min, int cols) {
+  if (layout == MatrixLayout::kQ8Short) {
+    const auto whole = static_cast<size_t>(cols / kBlockCols), rest = static_cast<size_t>(cols % kBlockCols);
+    const size_t scales = 2 * kStripRows * 2, quads = (rest + 3) / 4;
+    return whole * block_bytes(layout, false) + (rest > 0 ? scales + quads * kStripRows * 4 : 0);
+  }
   if (is_quantized(layout)) {
     return block_bytes(layout, has_min) * static_cast<size_t>(round_up(cols, kBlockCols) / kBlockCols);
   }

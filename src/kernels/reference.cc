@@ -114,35 +114,72 @@ void for_products(const PackedMatrix& w, const float* x, int rows, Range cols, V
   }
 }
 
-void linear(Stream& stream, const LinearArgs& args) {
-  const PackedMatrix& w = *args.weight;
-  const Range cols = stream.member->share(w.rows, kStripRows);
+void shrink(const TeamMember& member, const LinearGroupArgs& args) {
+  for (const LoraSlice& slice : args.slices) {
+    const PackedMatrix& a = slice.lora->a;
+    for_products(a, args.x + int64_t{slice.row_begin} * a.cols, slice.row_end - slice.row_begin,
+                 member.share(a.rows), [&](int row, int64_t rank, double u) {
+                   slice.u[int64_t{row} * a.rows + rank] = static_cast<float>(u);
+                 });
+  }
+}
+
+void multiply(const TeamMember& member, const LinearGroupArgs& args, const LinearTask& task) {
+  const PackedMatrix& w = *task.weight;
+  const Range cols = member.share(w.rows, kStripRows);
   for_products(w, args.x, args.rows, cols, [&](int row, int64_t col, double product) {
-    float& y = args.y[row * args.y_stride + col];
-    if (args.bias != nullptr) product += args.bias[col];
-    y = static_cast<float>(args.accumulate ? y + product : product);
+    float& y = task.y[row * task.y_stride + col];
+    if (task.bias != nullptr) product += task.bias[col];
+    y = static_cast<float>(task.accumulate ? y + product : product);
   });
 }
 
-void lora_shrink(Stream& stream, const LoraArgs& args) {
-  for (const LoraSlice& slice : args.slices) {
-    const int rank = slice.a.rows;
-    const float* x = args.x + int64_t{slice.row_begin} * slice.a.cols;
-    for_products(
-        slice.a, x, slice.row_end - slice.row_begin, stream.member->share(rank),
-        [&](int row, int64_t col, double u) { slice.u[int64_t{row} * rank + col] = static_cast<float>(u); });
+void expand(const TeamMember& member, const LinearGroupArgs& args, const LoraSlice& slice) {
+  const int rows = slice.row_end - slice.row_begin, ranks = slice.lora->a.rows;
+  int rank_begin = 0;
+  for (size_t t = 0; t < args.tasks.size(); ++t) {
+    const PackedMatrix& b = slice.lora->b[t];
+    if (b.data == nullptr) continue;
+    const LinearTask& task = args.tasks[t];
+    const double scale = double{slice.scale} * slice.lora->scale[t];
+    for (int r = 0; r < rows; ++r) {
+      float* y = task.y + (slice.row_begin + r) * task.y_stride;
+      for_products(
+          b, slice.u + int64_t{r} * ranks + rank_begin, 1, member.share(b.rows, kStripRows),
+          [&](int, int64_t col, double product) { y[col] = static_cast<float>(y[col] + scale * product); });
+    }
+    rank_begin += b.cols;
   }
 }
 
-void lora_expand_add(Stream& stream, const LoraArgs& args) {
-  for (const LoraSlice& slice : args.slices) {
-    const Range cols = stream.member->share(slice.b.rows, kStripRows);
-    for_products(slice.b, slice.u, slice.row_end - slice.row_begin, cols,
-                 [&](int row, int64_t col, double product) {
-                   float& y = args.y[(slice.row_begin + row) * args.y_stride + col];
-                   y = static_cast<float>(y + slice.scale * product);
-                 });
+float activate(Activation activation, float x) {
+  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
+  constexpr float kSqrt2OverPi = 0.7978845608028654f;
+  return 0.5f * x * (1 + std::tanh(kSqrt2OverPi * (x + 0.044715f * x * x * x)));
+}
+
+void activate(const TeamMember& member, const LinearGroupArgs& args) {
+  const LinearTask &gate = args.tasks[0], &up = args.tasks[1];
+  const int cols = gate.weight->rows;
+  const Range rows = member.share(args.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    float* y = args.gated.y + r * cols;
+    for (int i = 0; i < cols; ++i) {
+      y[i] = activate(args.gated.activation, gate.y[r * gate.y_stride + i]) * up.y[r * up.y_stride + i];
+    }
+    if (args.gated.quantized.quants != nullptr) quantize_row(y, cols, args.gated.quantized, r);
   }
+}
+
+void linear_group(Stream& stream, const LinearGroupArgs& args) {
+  TeamMember& member = *stream.member;
+  shrink(member, args);
+  for (const LinearTask& task : args.tasks) multiply(member, args, task);
+  if (!args.slices.empty()) member.barrier();
+  for (const LoraSlice& slice : args.slices) expand(member, args, slice);
+  if (args.gated.y == nullptr) return;
+  member.barrier();
+  activate(member, args);
 }
 
 // One head: normalised unless norm is null, then rotated.
@@ -264,23 +301,6 @@ void attention(Stream& stream, const AttentionArgs& args) {
   }
 }
 
-float activate(Activation activation, float x) {
-  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
-  constexpr float kSqrt2OverPi = 0.7978845608028654f;
-  return 0.5f * x * (1 + std::tanh(kSqrt2OverPi * (x + 0.044715f * x * x * x)));
-}
-
-void gated_act(Stream& stream, const GatedActArgs& args) {
-  const Range rows = stream.member->share(args.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const float* gate = args.gate + r * args.x_stride;
-    const float* up = args.up + r * args.x_stride;
-    float* y = args.y + r * args.cols;
-    for (int i = 0; i < args.cols; ++i) y[i] = activate(args.activation, gate[i]) * up[i];
-    if (args.quantized.quants != nullptr) quantize_row(y, args.cols, args.quantized, r);
-  }
-}
-
 void soft_cap(Stream& stream, const SoftCapArgs& args) {
   const Range range = stream.member->share(args.count);
   for (int64_t i = range.begin; i < range.end; ++i) args.x[i] = args.cap * std::tanh(args.x[i] / args.cap);
@@ -296,12 +316,9 @@ const Kernels kReferenceKernels = {
     .quantize = quantize,
     .embed = embed,
     .rms_norm = rms_norm,
-    .linear = linear,
-    .lora_shrink = lora_shrink,
-    .lora_expand_add = lora_expand_add,
+    .linear_group = linear_group,
     .rope_table = rope_table,
     .attention = attention,
-    .gated_act = gated_act,
     .soft_cap = soft_cap,
 };
 

@@ -5,9 +5,11 @@
 
 namespace chorus {
 
-Adapter::Adapter(std::string id, std::vector<LoraPair> pairs, Buffer<std::byte> buffer)
-    : id_(std::move(id)), pairs_(std::move(pairs)), buffer_(std::move(buffer)) {
-  for (const LoraPair& pair : pairs_) max_rank_ = std::max(max_rank_, pair.rank());
+Adapter::Adapter(std::string id, AdapterForm form, std::vector<LoraMatrices> groups, Buffer<std::byte> buffer)
+    : id_(std::move(id)), form_(form), groups_(std::move(groups)), buffer_(std::move(buffer)) {
+  for (const LoraMatrices& group : groups_) {
+    for (const PackedMatrix& b : group.b) max_rank_ = std::max(max_rank_, b.cols);
+  }
 }
 
 }  // namespace chorus

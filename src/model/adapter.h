@@ -5,41 +5,42 @@
 #include <vector>
 
 #include "base/buffer.h"
-#include "kernels/packed_matrix.h"
+#include "kernels/kernels.h"
 #include "model/target.h"
 
 namespace chorus {
 
-// delta W = scale * B A for one linear.
-struct LoraPair {
-  PackedMatrix a;   // [rank, in]; data == nullptr: this linear is not adapted
-  PackedMatrix b;   // [out, rank]
-  float scale = 0;  // alpha / rank, or alpha / sqrt(rank) with rsLoRA
-  int rank() const { return a.rows; }
+// How an adapter's elements stand in memory.
+enum class AdapterForm : uint8_t {
+  kExact,  // in the files' own type
+  kInt8    // 8 bits, groups of 32 share a scale
 };
 
-// A LoRA adapter in memory: views over one flat buffer, in the files' own element type. Immutable; shared by
-// the requests that use it, freed with the last of them.
+// A LoRA adapter in memory: views over one flat buffer. Immutable; shared by the requests that use it, freed
+// with the last of them.
 class Adapter {
  public:
-  // `pairs`: layers x kLayerTargets, then the head; views into `buffer`.
-  Adapter(std::string id, std::vector<LoraPair> pairs, Buffer<std::byte> buffer);
+  // `groups`: layers x kLayerGroups, then the head's; views into `buffer`. In each, scale is alpha / rank, or
+  // alpha / sqrt(rank) with rsLoRA.
+  Adapter(std::string id, AdapterForm form, std::vector<LoraMatrices> groups, Buffer<std::byte> buffer);
 
   const std::string& id() const { return id_; }  // hex SHA-256 of content: configuration and tensors
+  AdapterForm form() const { return form_; }
   int max_rank() const { return max_rank_; }
   size_t bytes() const { return buffer_.bytes(); }
-  // The pair of a layer's linear (kHead: any layer).
-  const LoraPair& pair(int layer, Target target) const {
-    return target == Target::kHead ? pairs_.back() : pairs_[pair_index(layer, target)];
-  }
-
-  static size_t pair_index(int layer, Target target) {
-    return static_cast<size_t>(layer) * kLayerTargets + static_cast<size_t>(target);
-  }
+  // What it adds to a layer's group (kHead: any layer).
+  const LoraMatrices& group(int layer, InputGroup group) const { return groups_[group_index(layer, group)]; }
+  const std::vector<LoraMatrices>& groups() const { return groups_; }
 
  private:
+  size_t group_index(int layer, InputGroup group) const {
+    if (group == InputGroup::kHead) return groups_.size() - 1;
+    return static_cast<size_t>(layer) * kLayerGroups + static_cast<size_t>(group);
+  }
+
   std::string id_;
-  std::vector<LoraPair> pairs_;
+  AdapterForm form_;
+  std::vector<LoraMatrices> groups_;
   Buffer<std::byte> buffer_;
   int max_rank_ = 0;
 };

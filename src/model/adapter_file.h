@@ -60,6 +60,5 @@ class PairCollector {
 };
 
 constexpr int kMaxLayers = 1024;
-constexpr int kMaxRank = 1024;
 
 }  // namespace chorus

@@ -2,27 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <deque>
 #include <random>
 #include <set>
 
 #include "base/error.h"
-#include "base/sha256.h"
 #include "formats/quant_blocks.h"
 #include "model/adapter_file.h"
-#include "model/repack.h"
+#include "model/adapter_pack.h"
 
 namespace chorus {
 namespace {
-
-MatrixLayout layout_of(DType type) { return packed_form(type).layout; }
-
-size_t bytes_in_memory(const FileTensor& tensor) {
-  const size_t bytes = packed_bytes(layout_of(tensor.type), false, static_cast<int>(tensor.shape[0]),
-                                    static_cast<int>(tensor.shape[1]));
-  return (bytes + 63) / 64 * 64;
-}
 
 void require_finite(const FileTensor& tensor, const std::string& path) {
   std::vector<float> values(tensor.data.size() / dtype_info(tensor.type).block_bytes);
@@ -73,34 +63,6 @@ void check_complete(const AdapterFile& file, const ModelConfig& config) {
   check(0, Target::kHead);
 }
 
-bool is_permuted(const AdapterFile& file, Target target) {
-  return file.permuted_qk && (target == Target::kQ || target == Target::kK);
-}
-
-// Packs all pairs into one buffer; the id is the hash of what was packed.
-AdapterHandle build(const AdapterFile& file, const ModelConfig& config) {
-  size_t bytes = 0;
-  for (const FilePair& pair : file.pairs) bytes += bytes_in_memory(*pair.a) + bytes_in_memory(*pair.b);
-  Buffer<std::byte> buffer(bytes);
-  std::memset(buffer.data(), 0, bytes);  // the gaps are hashed too
-  std::vector<LoraPair> pairs(config.layers.size() * kLayerTargets + 1);
-  std::byte* out = buffer.data();
-  Sha256 hash;
-  for (const FilePair& pair : file.pairs) {
-    LoraPair& view =
-        pair.target == Target::kHead ? pairs.back() : pairs[Adapter::pair_index(pair.layer, pair.target)];
-    view.scale = pair.scale;
-    view.a = pack_dense(*pair.a, {}, out);
-    out += bytes_in_memory(*pair.a);
-    view.b = pack_dense(*pair.b, {is_permuted(file, pair.target) ? config.head_dim : 0}, out);
-    out += bytes_in_memory(*pair.b);
-    hash.add(fmt::format("{} {} {} {:.9g} {} {}\n", pair.layer, static_cast<int>(pair.target), view.rank(),
-                         pair.scale, static_cast<int>(pair.a->type), static_cast<int>(pair.b->type)));
-  }
-  hash.add(std::span<const std::byte>(buffer.span()));
-  return std::make_shared<Adapter>(to_hex(hash.finish()), std::move(pairs), std::move(buffer));
-}
-
 // Halves of any sign and mantissa, with exponents around 2^-7.
 std::vector<uint16_t> random_f16(size_t count, uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -142,7 +104,7 @@ AdapterHandle load_adapter(const std::string& path, const ModelConfig& config) {
     require_finite(*pair.a, file.path);
     require_finite(*pair.b, file.path);
   }
-  return build(file, config);
+  return pack_adapter(file, config);
 }
 
 AdapterHandle random_adapter(const ModelConfig& config, int rank, uint64_t seed) {
@@ -171,7 +133,7 @@ AdapterHandle random_adapter(const ModelConfig& config, int rank, uint64_t seed)
       file.pairs.push_back({layer, target, tensor(rank, shape.in), tensor(shape.out, rank), 0.5f});
     }
   }
-  return build(file, config);
+  return pack_adapter(file, config);
 }
 
 }  // namespace chorus

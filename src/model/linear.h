@@ -14,29 +14,18 @@ struct LinearInput {
   int rows = 0;
 };
 
-// One linear of a group with a common input: y = x W^T + adapters, or y += that.
-struct LinearTask {
-  const PackedMatrix* weight = nullptr;
-  Target target = Target::kQ;
-  float* y = nullptr;  // [rows, n], contiguous
-  bool accumulate = false;
-  bool fine = false;  // also multiplies the rest of the input's quants, where it keeps them
-};
-
-constexpr int kMaxGroup = 3;  // q, k and v
-
 // What the linears of a step need to know of its adapters.
 struct LoraStep {
   std::span<const LoraSegment> segments;
-  float* u = nullptr;  // [kMaxGroup][u_stride]: shrunk rows, shared by the team
-  int64_t u_stride = 0;
-  std::span<LoraSlice> scratch;  // this member's own, kMaxGroup x the segments
+  float* u = nullptr;            // shrunk rows, shared by the team
+  std::span<LoraSlice> scratch;  // this member's own, as many as the segments
 };
 
-// The only place where base and LoRA meet: one base product over all rows for each task, then shrink and
-// expand over the segments whose adapters have a pair for it. A step without such segments runs the base
-// products alone. The input must be synced before, the outputs after; outputs must not overlap.
+// The only place where base and LoRA meet: the products of all rows with the group's weights, `tasks` in the
+// group's order, and what the adapters of the segments add to their rows. A step without adapters for the
+// group runs the base products alone. The input must be synced before, the outputs after.
 void linear_group(Stream& stream, const Kernels& kernels, const LinearInput& input,
-                  std::span<const LinearTask> tasks, int layer, const LoraStep& lora);
+                  std::span<const LinearTask> tasks, InputGroup group, int layer, const LoraStep& lora,
+                  const GatedOutput& gated = {});
 
 }  // namespace chorus

@@ -79,17 +79,6 @@ Q4Reader q4_reader(DType type) {
   }
 }
 
-// Eight bits of the range of the group (Q6_K, whose own scales are of 16 columns).
-void quantize_group(const float* values, Q8Group& out) {
-  float max = 0;
-  for (int i = 0; i < kGroupCols; ++i) max = std::max(max, std::abs(values[i]));
-  out.scale = f16_to_f32(f32_to_f16(max / 127));
-  for (int i = 0; i < kGroupCols; ++i) {
-    const float q = out.scale > 0 ? std::nearbyint(values[i] / out.scale) : 0;
-    out.q[i] = static_cast<int8_t>(std::clamp(q, -127.0f, 127.0f));
-  }
-}
-
 void read_q8_0(const std::byte* row, int group, Q8Group& out) {
   const std::byte* block = row + 34 * group;
   out.scale = f16_at(block);
@@ -172,8 +161,8 @@ bool pack_q8_strip(const Rows& source, int first, int count, StripScratch& scrat
         case DType::kQ5_0:
           read_q5_0(row.data(), g, group);
           break;
-        default:
-          quantize_group(scratch.values.data() + g * kGroupCols, group);
+        default:  // Q6_K, whose own scales are of 16 columns
+          group = quantize_q8(scratch.values.data() + g * kGroupCols);
       }
       ok = ok && finite(group);
     }

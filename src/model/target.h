@@ -12,6 +12,27 @@ namespace chorus {
 enum class Target : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown, kHead };
 constexpr int kLayerTargets = 7;
 
+// Linears that read the same input, which one op multiplies together.
+enum class InputGroup : uint8_t { kQkv, kO, kGateUp, kDown, kHead };
+constexpr int kLayerGroups = 4;
+
+// Where a linear stands: its group, and its place in it.
+struct GroupPlace {
+  InputGroup group;
+  size_t index;
+};
+constexpr GroupPlace group_place(Target target) {
+  constexpr std::array<GroupPlace, 8> kPlaces = {{{InputGroup::kQkv, 0},
+                                                  {InputGroup::kQkv, 1},
+                                                  {InputGroup::kQkv, 2},
+                                                  {InputGroup::kO, 0},
+                                                  {InputGroup::kGateUp, 0},
+                                                  {InputGroup::kGateUp, 1},
+                                                  {InputGroup::kDown, 0},
+                                                  {InputGroup::kHead, 0}}};
+  return kPlaces[static_cast<size_t>(target)];
+}
+
 struct TargetInfo {
   std::string_view hf_name;    // last part of the module's name in Hugging Face form: "q_proj"
   std::string_view hf_module;  // "self_attn.q_proj", within model.layers.N

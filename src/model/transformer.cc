@@ -16,6 +16,12 @@ constexpr int kAloneRows = 2;
 
 size_t floats(int rows, int cols) { return static_cast<size_t>(rows) * static_cast<size_t>(cols); }
 
+// Rows of u that the largest step needs; a step of few rows keeps it in pieces.
+int shrunk_rows(const StepLimits& limits) {
+  const int rows = std::max(limits.rows, limits.logit_rows);
+  return static_cast<int>(std::max<int64_t>(rows, lora_floats(kFewRows, std::min(rows, kFewRows), 1)));
+}
+
 // Row indices of the batch -> indices of its outputs, for adapters of the head. logit_rows ascend.
 void head_segments(const Batch& batch, std::vector<LoraSegment>& out) {
   out.clear();
@@ -93,14 +99,13 @@ Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages,
       outputs(l.logit_rows, config.hidden, kn.int8_activations),
       partials(attention_partials(l.rows, config.heads, config.head_dim, l.context_length)),
       arrivals(attention_arrivals(l.rows, config.kv_heads)),
-      shrunk(floats(kMaxGroup * std::max(l.rows, l.logit_rows), l.lora_floats_per_row)) {
+      shrunk(floats(kMaxGroup * shrunk_rows(l), l.lora_floats_per_row)) {
   for (size_t i = 0; i < config.ropes.size(); ++i) rope_tables.emplace_back(floats(l.rows, config.head_dim));
   output_segments.reserve(static_cast<size_t>(l.segments));
 }
 
 LoraStep Transformer::Impl::lora(const Stream& s, std::span<const LoraSegment> segments) {
-  return {segments, shrunk.data(), static_cast<int64_t>(shrunk.size()) / kMaxGroup,
-          own[static_cast<size_t>(s.member->index())].slices};
+  return {segments, shrunk.data(), own[static_cast<size_t>(s.member->index())].slices};
 }
 
 float* Transformer::Impl::residual_rows(const Stream& s) {
@@ -139,8 +144,8 @@ Activations& Transformer::Impl::norm_residual(Stream& s, const NormWeight& weigh
 void Transformer::Impl::add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
                                         const NormWeight& post_norm) {
   float* y = config.post_norms ? branch.data() : residual.data();
-  const LinearTask task{&model.linear(index, target), target, y, !config.post_norms};
-  linear_group(s, k, input, {&task, 1}, index, lora(s, batch->segments));
+  const LinearTask task{&model.linear(index, target), y, config.hidden, !config.post_norms};
+  linear_group(s, k, input, {&task, 1}, group_place(target).group, index, lora(s, batch->segments));
   k.sync(s);
   if (!config.post_norms) return;
   RmsNormArgs args = norm_args(y, residual_rows(s), post_norm, input.rows);
@@ -158,10 +163,10 @@ void Transformer::Impl::attention_block(Stream& s, int index) {
   // Of all that rounding the inputs of linears to 8 bits costs, V's share is the largest for its size:
   // SmolLM2 loses a fifth less for 2.5 % more products.
   const std::array<LinearTask, 3> qkv = {
-      {{&model.linear(index, Target::kQ), Target::kQ, q.data()},
-       {&model.linear(index, Target::kK), Target::kK, key.data()},
-       {&model.linear(index, Target::kV), Target::kV, value.data(), false, true}}};
-  linear_group(s, k, input.fine_input(rows), qkv, index, lora(s, batch->segments));
+      {{&model.linear(index, Target::kQ), q.data(), config.q_width()},
+       {&model.linear(index, Target::kK), key.data(), config.kv_width()},
+       {&model.linear(index, Target::kV), value.data(), config.kv_width(), false, true}}};
+  linear_group(s, k, input.fine_input(rows), qkv, InputGroup::kQkv, index, lora(s, batch->segments));
   k.sync(s);
   k.attention(s, {.q = q.data(),
                   .k = key.data(),
@@ -188,12 +193,10 @@ void Transformer::Impl::mlp_block(Stream& s, int index) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
   Activations& input = norm_residual(s, w.ffn_norm, nullptr, rows, false, normed);
-  const std::array<LinearTask, 2> tasks = {{{&model.linear(index, Target::kGate), Target::kGate, gate.data()},
-                                            {&model.linear(index, Target::kUp), Target::kUp, up.data()}}};
-  linear_group(s, k, input.input(rows), tasks, index, lora(s, batch->segments));
-  k.sync(s);
-  k.gated_act(s, {gate.data(), up.data(), config.ffn, gated.values(), config.activation, rows, config.ffn,
-                  gated.quantized()});
+  const std::array<LinearTask, 2> tasks = {{{&model.linear(index, Target::kGate), gate.data(), config.ffn},
+                                            {&model.linear(index, Target::kUp), up.data(), config.ffn}}};
+  linear_group(s, k, input.input(rows), tasks, InputGroup::kGateUp, index, lora(s, batch->segments),
+               {gated.values(), config.activation, gated.quantized()});
   k.sync(s);
   add_to_residual(s, gated.input(rows), Target::kDown, index, w.ffn_post_norm);
 }
@@ -203,8 +206,8 @@ void Transformer::Impl::head(Stream& s) {
   const int rows = static_cast<int>(batch->logit_rows.size());
   if (rows == 0) return;
   Activations& input = norm_residual(s, model.final_norm, batch->logit_rows.data(), rows, false, outputs);
-  const LinearTask task{&model.head_matrix(), Target::kHead, logits.data()};
-  linear_group(s, k, input.input(rows), {&task, 1}, 0, lora(s, output_segments));
+  const LinearTask task{&model.head_matrix(), logits.data(), config.vocab};
+  linear_group(s, k, input.input(rows), {&task, 1}, InputGroup::kHead, 0, lora(s, output_segments));
   if (config.final_soft_cap > 0) {
     k.sync(s);
     k.soft_cap(s, {logits.data(), int64_t{rows} * config.vocab, config.final_soft_cap});
@@ -246,7 +249,7 @@ void Transformer::forward(ThreadTeam& team, const Batch& batch, std::span<float>
   assert(logits.size() >= floats(static_cast<int>(batch.logit_rows.size()), impl.config.vocab));
   while (static_cast<int>(impl.own.size()) < team.size()) {  // the first step of a team only
     const int hidden = impl.config.hidden;
-    impl.own.push_back({std::vector<LoraSlice>(static_cast<size_t>(kMaxGroup * impl.limits.segments)),
+    impl.own.push_back({std::vector<LoraSlice>(static_cast<size_t>(impl.limits.segments)),
                         Activations(kAloneRows, hidden, impl.k.int8_activations, true),
                         Buffer<float>(floats(impl.config.post_norms ? kAloneRows : 0, hidden))});
   }

@@ -33,18 +33,8 @@ void for_blocks(TeamMember& member, int rows, int cols, F&& f) {
 }
 
 template <const Leaves& kLeaves>
-void linear(Stream& stream, const LinearArgs& args) {
-  run_linear(kLeaves, *stream.member, args);
-}
-
-template <const Leaves& kLeaves>
-void lora_shrink(Stream& stream, const LoraArgs& args) {
-  run_lora_shrink(kLeaves, *stream.member, args);
-}
-
-template <const Leaves& kLeaves>
-void lora_expand_add(Stream& stream, const LoraArgs& args) {
-  run_lora_expand_add(kLeaves, *stream.member, args);
+void linear_group(Stream& stream, const LinearGroupArgs& args) {
+  run_linear_group(kLeaves, *stream.member, args);
 }
 
 template <const Leaves& kLeaves>
@@ -52,17 +42,6 @@ void quantize(Stream& stream, const QuantizeArgs& args) {
   for_blocks(*stream.member, args.rows, args.cols, [&](int64_t row, int column, int columns) {
     kLeaves.quantize(args.x + row * args.cols + column, columns, padded_groups(columns),
                      from_row(args.out, row, args.cols, column));
-  });
-}
-
-template <const Leaves& kLeaves>
-void gated_act(Stream& stream, const GatedActArgs& args) {
-  for_blocks(*stream.member, args.rows, args.cols, [&](int64_t row, int column, int columns) {
-    float* y = args.y + row * args.cols + column;
-    const int64_t from = row * args.x_stride + column;
-    kLeaves.gated_act(args.gate + from, args.up + from, columns, args.activation, y);
-    if (args.quantized.quants == nullptr) return;
-    kLeaves.quantize(y, columns, padded_groups(columns), from_row(args.quantized, row, args.cols, column));
   });
 }
 
@@ -109,12 +88,9 @@ constexpr Kernels make_table(const char* name) {
       .quantize = quantize<kLeaves>,
       .embed = embed,
       .rms_norm = rms_norm<kLeaves>,
-      .linear = linear<kLeaves>,
-      .lora_shrink = lora_shrink<kLeaves>,
-      .lora_expand_add = lora_expand_add<kLeaves>,
+      .linear_group = linear_group<kLeaves>,
       .rope_table = rope_table,
       .attention = attention<kLeaves>,
-      .gated_act = gated_act<kLeaves>,
       .soft_cap = soft_cap<kLeaves>,
   };
 }

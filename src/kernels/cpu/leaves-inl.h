@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/attention-inl.h"
 #include "kernels/cpu/elementwise-inl.h"
+#include "kernels/cpu/expand-inl.h"
 #include "kernels/cpu/leaves.h"
 #include "kernels/cpu/math-inl.h"
 #include "kernels/cpu/matmul-inl.h"

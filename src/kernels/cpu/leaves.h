@@ -13,16 +13,17 @@
 namespace chorus {
 
 // A rectangle of y = x W^T: strips of W times rows of x. All pointers are at the rectangle's first strip, row
-// and column.
+// and column, but for `strips`, which is at the strip's first column whatever k_begin is.
 struct MatmulArgs {
   const std::byte* strips = nullptr;
   size_t strip_bytes = 0;
   int strip_count = 0;
-  int k = 0;
+  int k_begin = 0, k = 0;  // the columns k_begin .. k_begin + k - 1 of W; k_begin is a multiple of 64
   MatrixLayout layout = MatrixLayout::kF32;
   bool has_min = false;
-  const float* x = nullptr;  // [rows, k], read where W is not quantized
+  const float* x = nullptr;  // [rows, k], read where W is not quantized, or kQ8Short
   QuantizedRows quantized;   // [rows, k], read where it is; with its rest, if that is not null
+  int x_cols = 0;            // from one row of x to the next; of quantized, rounded up to 64
   int rows = 0;
   float* y = nullptr;
   int64_t y_stride = 0;

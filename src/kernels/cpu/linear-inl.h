@@ -129,12 +129,12 @@ struct QuantizedTile {
   template <int kStrips, int kRows>
   static void run(const MatmulArgs& args, int strip, int row) {
     const int groups = (args.k + kBlockCols - 1) / kBlockCols * kGroupsPerBlock;
-    const int64_t first = int64_t{row} * groups;
-    Position at = {strip_at(args, strip),
+    const int64_t first = row * x_groups(args);
+    Position at = {Block::first(args, strip),
                    args.strip_bytes,
                    {args.quantized.quants + first * kGroupCols},
                    args.quantized.scales + first,
-                   groups};
+                   x_groups(args)};
     if constexpr (kFine) at.x[1] = args.quantized.rest + first * kGroupCols;
     Ahead<kRows> ahead;
     Floats products[kStrips][kRows];
@@ -145,7 +145,7 @@ struct QuantizedTile {
     }
     for (int from = 0; from < groups; from += kAheadGroups) {
       const int count = groups - from < kAheadGroups ? groups - from : kAheadGroups;
-      ahead.make(args.quantized, first + from, groups, count);
+      ahead.make(args.quantized, first + from, at.groups, count);
       for (int made = 0; made < count; made += kGroupsPerBlock) {
         if constexpr (kStrips == 1) Block::prefetch(at.block + kPrefetchBytes);
 #pragma GCC unroll 2
@@ -183,9 +183,9 @@ struct DenseTile {
   template <int kStrips, int kRows>
   static void run(const MatmulArgs& args, int strip, int row) {
     static_assert(kStrips == 1);
-    const std::byte* weights = strip_at(args, strip);
     const int width = width_of(args, strip);
-    const float* x = args.x + int64_t{row} * args.k;
+    const std::byte* weights = strip_at(args, strip) + int64_t{args.k_begin} * width * kElementBytes;
+    const float* x = args.x + int64_t{row} * args.x_cols;
     Floats chains[kRows][kChains];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -196,11 +196,11 @@ struct DenseTile {
     for (; k + kChains <= args.k; k += kChains) {
 #pragma GCC unroll 4
       for (int c = 0; c < kChains; ++c)
-        add_line(load_line(weights, width, k + c), x + k + c, args.k, c, chains);
+        add_line(load_line(weights, width, k + c), x + k + c, args.x_cols, c, chains);
     }
 #pragma GCC unroll 4
     for (int c = 0; c < kChains; ++c) {
-      if (k + c < args.k) add_line(load_line(weights, width, k + c), x + k + c, args.k, c, chains);
+      if (k + c < args.k) add_line(load_line(weights, width, k + c), x + k + c, args.x_cols, c, chains);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -221,6 +221,51 @@ struct DenseTile {
     }
   }
 };
+
+// A strip of kQ8Short times kRows rows, of which u has the first at `first`.
+template <int kRows>
+void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first) {
+  Floats products[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) products[r] = broadcast(0);
+  for (int g = 0; g * kGroupCols < args.k; ++g) {
+    const ShortGroup group(strip_at(args, strip), g, args.k);
+    Ints dots[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) dots[r] = broadcast_int(-128 * u.sums[first + r][g]);
+    for (int line = 0; line < group.lines; ++line) {
+      const Bytes weights = load_bytes(group.weights + line * 64);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        dots[r] = dot8(dots[r], weights, broadcast4(u.quants[first + r] + g * kGroupCols + 4 * line));
+      }
+    }
+    const Floats scales = load_f16(group.scales);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      products[r] = fma(to_float(dots[r]), mul(scales, broadcast(u.scales[first + r][g])), products[r]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) store_result(args, strip, row + r, products[r]);
+}
+
+// Rows first.. of u, at most kRows.
+template <int kRows>
+void expand_tile(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first, int rows) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return expand_tile<kRows - 1>(args, u, strip, row, first, rows);
+  }
+  expand_strip<kRows>(args, u, strip, row, first);
+}
+
+void expand_rows(const MatmulArgs& args, const ShrunkRows& u, int row, int rows) {
+  for (int strip = 0; strip < args.strip_count; ++strip) {
+    for (int first = 0; first < rows; first += kDecodeRows) {
+      expand_tile<kDecodeRows>(args, u, strip, row + first, first, rows - first);
+    }
+  }
+}
 
 // One tile of `rows` rows, at most kRows.
 template <typename Tile, int kStrips, int kRows>

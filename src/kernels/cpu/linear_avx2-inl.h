@@ -171,8 +171,8 @@ struct QuantizedTile {
   template <int kHalves, int kRows>
   static void run(const MatmulArgs& args, int strip, int half, int row) {
     const int blocks = (args.k + kBlockCols - 1) / kBlockCols;
-    Rows x(args.quantized, row, int64_t{blocks} * kGroupsPerBlock);
-    const std::byte* block = strip_at(args, strip);
+    Rows x(args.quantized, row, x_groups(args));
+    const std::byte* block = Block::first(args, strip);
     __m256 products[kHalves][kRows];
     for_each(products, [](__m256& product, int, int) { product = _mm256_setzero_ps(); });
     for (int b = 0; b < blocks; ++b, block += Block::kBlockBytes) {
@@ -205,8 +205,9 @@ struct DenseTile {
   template <int kHalves, int kRows>
   static void run(const MatmulArgs& args, int strip, int half, int row) {
     const int64_t line_bytes = int64_t{width_of(args, strip)} * kElementBytes;
-    const std::byte* weights = strip_at(args, strip) + half * kHalfRows * kElementBytes;
-    const float* x = args.x + int64_t{row} * args.k;
+    const std::byte* weights =
+        strip_at(args, strip) + args.k_begin * line_bytes + half * kHalfRows * kElementBytes;
+    const float* x = args.x + int64_t{row} * args.x_cols;
     __m256 chains[kHalves][kRows][kChains];
 #pragma GCC unroll 2
     for (int h = 0; h < kHalves; ++h) {
@@ -219,11 +220,11 @@ struct DenseTile {
     int k = 0;
     for (; k + kChains <= args.k; k += kChains, weights += kChains * line_bytes) {
 #pragma GCC unroll 4
-      for (int c = 0; c < kChains; ++c) add_line(weights + c * line_bytes, x + k + c, args.k, c, chains);
+      for (int c = 0; c < kChains; ++c) add_line(weights + c * line_bytes, x + k + c, args.x_cols, c, chains);
     }
 #pragma GCC unroll 4
     for (int c = 0; c < kChains; ++c) {
-      if (k + c < args.k) add_line(weights + c * line_bytes, x + k + c, args.k, c, chains);
+      if (k + c < args.k) add_line(weights + c * line_bytes, x + k + c, args.x_cols, c, chains);
     }
 #pragma GCC unroll 2
     for (int h = 0; h < kHalves; ++h) {
@@ -253,6 +254,60 @@ struct DenseTile {
     }
   }
 };
+
+// The dot products of a group of kQ8Short, with the weights as stored, unsigned.
+template <int kRows>
+void dot_short(const ShortGroup& group, const int8_t (*u)[kMaxRank], int column, __m256i (&dots)[2][kRows]) {
+  for_each(dots, [](__m256i& dot, int, int) { dot = _mm256_setzero_si256(); });
+#pragma GCC unroll 2
+  for (int plane = 0; plane < kBytePlanes; ++plane) {
+    __m256i sums[2][kRows];
+    for_each(sums, [&](__m256i& sum, int h, int r) { sum = begin_plane(dots[h][r]); });
+    for (int line = 0; line < group.lines; ++line) {
+      for_each(sums, [&](__m256i& sum, int h, int r) {
+        const __m256i weights = plane_of(load_bytes(group.weights + line * 64 + h * 32), plane);
+        sum = add_quads(sum, weights, broadcast4(u[r] + column + 4 * line));
+      });
+    }
+    for_each(dots, [&](__m256i& dot, int h, int r) { dot = end_plane(dot, sums[h][r], plane); });
+  }
+}
+
+// A strip of kQ8Short times kRows rows, of which u has the first at `first`.
+template <int kRows>
+void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first) {
+  __m256 products[2][kRows];
+  for_each(products, [](__m256& product, int, int) { product = _mm256_setzero_ps(); });
+  for (int g = 0; g * kGroupCols < args.k; ++g) {
+    const ShortGroup group(strip_at(args, strip), g, args.k);
+    __m256i dots[2][kRows];
+    dot_short(group, u.quants + first, g * kGroupCols, dots);
+    for_each(products, [&](__m256& product, int h, int r) {
+      const __m256i offset = broadcast_eight(128 * u.sums[first + r][g]);
+      const __m256 scales = load_eight_f16(group.scales + h * kStripRows);
+      const __m256 dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(dots[h][r], offset));
+      product = _mm256_fmadd_ps(dot, _mm256_mul_ps(scales, broadcast_eight(u.scales[first + r][g])), product);
+    });
+  }
+  for_each(products, [&](__m256 product, int h, int r) { store_result(args, strip, h, row + r, product); });
+}
+
+// Rows first.. of u, at most kRows.
+template <int kRows>
+void expand_tile(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first, int rows) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return expand_tile<kRows - 1>(args, u, strip, row, first, rows);
+  }
+  expand_strip<kRows>(args, u, strip, row, first);
+}
+
+void expand_rows(const MatmulArgs& args, const ShrunkRows& u, int row, int rows) {
+  for (int strip = 0; strip < args.strip_count; ++strip) {
+    for (int first = 0; first < rows; first += kDecodeRows) {
+      expand_tile<kDecodeRows>(args, u, strip, row + first, first, rows - first);
+    }
+  }
+}
 
 // One tile of `rows` rows, at most kRows.
 template <typename Tile, int kHalves, int kRows>

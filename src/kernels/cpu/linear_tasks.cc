@@ -1,6 +1,7 @@
 #include "kernels/cpu/linear_tasks.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "kernels/cpu/quantized_rows.h"
 
@@ -9,16 +10,28 @@ namespace {
 
 using Range = TeamMember::Range;
 
-// Up to this many rows an op is memory bound and short: fixed shares, no shared counter. Above, chunks go to
-// whichever member is free, so that a busy core delays only its own chunk.
-constexpr int kStaticRows = 16;
+// Strips of each task, and rows.
+struct Rectangle {
+  std::array<Range, kMaxGroup> strips = {};
+  Range rows = {};
+};
 
-// f(task) for this member's tasks of 0..count - 1.
-template <typename F>
-void for_tasks(TeamMember& member, int64_t count, bool fixed, F&& f) {
-  if (!fixed) return member.for_chunks(count, f);
-  const Range range = member.share(count);
-  for (int64_t i = range.begin; i < range.end; ++i) f(i);
+constexpr int kStripsPerBlock = kBlockCols / kStripRows;
+
+int strips_of(const PackedMatrix& w) { return round_up(w.rows, kStripRows) / kStripRows; }
+
+MatmulArgs whole_matmul(const PackedMatrix& w, float* y, int64_t y_stride) {
+  MatmulArgs args;
+  args.strips = w.data;
+  args.strip_bytes = strip_bytes(w.layout, w.has_min, w.cols);
+  args.strip_count = strips_of(w);
+  args.k = args.x_cols = w.cols;
+  args.layout = w.layout;
+  args.has_min = w.has_min;
+  args.y = y;
+  args.y_stride = y_stride;
+  args.columns = w.rows;
+  return args;
 }
 
 // Strips [strips.begin, strips.end) and rows [rows.begin, rows.end) of `whole`.
@@ -28,120 +41,262 @@ MatmulArgs part(const MatmulArgs& whole, Range strips, Range rows) {
   part.strips += whole.strip_bytes * static_cast<size_t>(strips.begin);
   part.strip_count = static_cast<int>(strips.end - strips.begin);
   part.columns = static_cast<int>(std::min(whole.columns - column, (strips.end - strips.begin) * kStripRows));
-  if (part.x != nullptr) part.x += rows.begin * whole.k;
-  part.quantized = from_row(whole.quantized, rows.begin, whole.k);
+  if (part.x != nullptr) part.x += rows.begin * whole.x_cols;
+  part.quantized = from_row(whole.quantized, rows.begin, whole.x_cols);
   part.rows = static_cast<int>(rows.end - rows.begin);
   part.y += rows.begin * whole.y_stride + column;
   if (part.bias != nullptr) part.bias += column;
   return part;
 }
 
-MatmulArgs whole_matmul(const PackedMatrix& w, const float* x, int rows, float* y, int64_t y_stride) {
-  MatmulArgs args;
-  args.strips = w.data;
-  args.strip_bytes = strip_bytes(w.layout, w.has_min, w.cols);
-  args.strip_count = round_up(w.rows, kStripRows) / kStripRows;
-  args.k = w.cols;
-  args.layout = w.layout;
-  args.has_min = w.has_min;
-  args.x = x;
-  args.rows = rows;
-  args.y = y;
-  args.y_stride = y_stride;
-  args.columns = w.rows;
-  return args;
+// The columns [begin, end) of a product.
+MatmulArgs of_columns(const MatmulArgs& whole, int64_t begin, int64_t end) {
+  MatmulArgs part = whole;
+  part.k_begin = static_cast<int>(begin);
+  part.k = static_cast<int>(end - begin);
+  if (part.x != nullptr) part.x += begin;
+  part.quantized = from_row(whole.quantized, 0, whole.x_cols, part.k_begin);
+  return part;
 }
 
-// Strips of one chunk of a prefill: about 10 M products, some 50 us, and an even number for the tile.
-constexpr int kChunkRows = 48;
-int64_t chunk_strips(const MatmulArgs& args) {
-  const int64_t strips = 10'000'000 / (int64_t{kChunkRows} * kStripRows * std::max(args.k, 1));
-  return std::clamp<int64_t>(strips / 2 * 2, 2, 32);
-}
+// One member's work in one op.
+class GroupRun {
+ public:
+  GroupRun(const Leaves& leaves, TeamMember& member, const LinearGroupArgs& args)
+      : leaves_(leaves), member_(member), args_(args), few_(args.rows <= kFewRows) {}
 
-struct ShrinkTask {
-  const LoraSlice* slice;
-  int64_t strip, row;  // row in the slice
+  // u = x A^T, to be followed by signal().
+  void shrink() { few_ ? shrink_few() : shrink_many(); }
+
+  void run(const Rectangle& rectangle) {
+    for (size_t t = 0; t < args_.tasks.size(); ++t) multiply_base(t, rectangle);
+    if (!args_.slices.empty()) {
+      await();
+      for (const LoraSlice& slice : args_.slices) expand(slice, rectangle);
+    }
+    if (args_.gated.y != nullptr) activate(rectangle);
+  }
+
+  // Every member has to, whether it had work or not.
+  void await() {
+    if (awaited_) return;
+    member_.await_signals();
+    awaited_ = true;
+  }
+
+ private:
+  static constexpr int64_t kShrinkRows = 24;
+
+  MatmulArgs whole_shrink(const LoraSlice& slice) const {
+    const PackedMatrix& a = slice.lora->a;
+    MatmulArgs whole = whole_matmul(a, slice.u, a.rows);
+    whole.x = args_.x + int64_t{slice.row_begin} * a.cols;
+    whole.quantized = from_row(args_.quantized, slice.row_begin, a.cols);
+    whole.quantized.rest = nullptr;
+    return whole;
+  }
+
+  // Tasks are (slice, strip, piece), each piece to its own place; expand() adds them.
+  void shrink_few() {
+    int64_t count = 0;
+    for (const LoraSlice& slice : args_.slices) count += int64_t{strips_of(slice.lora->a)} * kShrinkPieces;
+    const Range share = member_.share(count);
+    int64_t first = 0;  // of the slice's tasks
+    for (const LoraSlice& slice : args_.slices) {
+      const PackedMatrix& a = slice.lora->a;
+      const int rows = slice.row_end - slice.row_begin;
+      const int64_t tasks = int64_t{strips_of(a)} * kShrinkPieces;
+      const MatmulArgs whole = whole_shrink(slice);
+      for (int64_t i = std::max(share.begin - first, int64_t{0}); i < std::min(share.end - first, tasks);
+           ++i) {
+        const int64_t strip = i / kShrinkPieces, piece = i % kShrinkPieces;
+        MatmulArgs product =
+            part(shrink_piece(whole, static_cast<int>(piece)), {strip, strip + 1}, {0, rows});
+        product.y += piece * rows * a.rows;
+        leaves_.matmul(product);
+      }
+      first += tasks;
+    }
+  }
+
+  static MatmulArgs shrink_piece(const MatmulArgs& whole, int piece) {
+    return of_columns(whole, shrink_begin(whole.k, piece),
+                      std::min<int64_t>(shrink_begin(whole.k, piece + 1), whole.k));
+  }
+
+  // Strips of a chunk of the shrink, of about 2 M products.
+  static int64_t shrink_strips(const PackedMatrix& a) {
+    return std::clamp<int64_t>(2'000'000 / (kShrinkRows * kStripRows * a.cols), 1, strips_of(a));
+  }
+  static int64_t shrink_chunks(const LoraSlice& slice) {
+    const PackedMatrix& a = slice.lora->a;
+    const int64_t strips = shrink_strips(a), rows = slice.row_end - slice.row_begin;
+    return ((strips_of(a) + strips - 1) / strips) * ((rows + kShrinkRows - 1) / kShrinkRows);
+  }
+
+  // Tasks are chunks of rows and strips; the pieces are added up in place, in the same order.
+  void shrink_many() {
+    int64_t count = 0;
+    for (const LoraSlice& slice : args_.slices) count += shrink_chunks(slice);
+    member_.for_chunks(count, [&](int64_t chunk) {
+      const LoraSlice* slice = args_.slices.data();
+      for (; chunk >= shrink_chunks(*slice); ++slice) chunk -= shrink_chunks(*slice);
+      const PackedMatrix& a = slice->lora->a;
+      const int64_t rows = slice->row_end - slice->row_begin, all = strips_of(a), strips = shrink_strips(a);
+      const int64_t strip_chunks = (all + strips - 1) / strips;
+      const int64_t strip = chunk % strip_chunks * strips, row = chunk / strip_chunks * kShrinkRows;
+      const MatmulArgs whole = whole_shrink(*slice);
+      for (int piece = 0; piece < kShrinkPieces; ++piece) {
+        MatmulArgs product = part(shrink_piece(whole, piece), {strip, std::min(all, strip + strips)},
+                                  {row, std::min(rows, row + kShrinkRows)});
+        product.add = piece > 0;
+        leaves_.matmul(product);
+      }
+    });
+  }
+
+  void multiply_base(size_t t, const Rectangle& rectangle) const {
+    const LinearTask& task = args_.tasks[t];
+    if (rectangle.strips[t].begin >= rectangle.strips[t].end) return;
+    MatmulArgs whole = whole_matmul(*task.weight, task.y, task.y_stride);
+    whole.x = args_.x;
+    whole.quantized = args_.quantized;
+    if (!task.fine) whole.quantized.rest = nullptr;
+    whole.bias = task.bias;
+    whole.add = task.accumulate;
+    leaves_.matmul(part(whole, rectangle.strips[t], rectangle.rows));
+  }
+
+  // y += scale u B^T on the rows of the rectangle that the slice has.
+  void expand(const LoraSlice& slice, const Rectangle& rectangle) const {
+    const int64_t begin = std::max<int64_t>(slice.row_begin, rectangle.rows.begin);
+    const int64_t end = std::min<int64_t>(slice.row_end, rectangle.rows.end);
+    if (begin >= end) return;
+    int64_t rank_begin = 0;
+    for (size_t t = 0; t < args_.tasks.size(); ++t) {
+      const PackedMatrix& b = slice.lora->b[t];
+      if (b.data == nullptr) continue;
+      if (rectangle.strips[t].begin < rectangle.strips[t].end) {
+        const LinearTask& task = args_.tasks[t];
+        MatmulArgs whole = whole_matmul(b, task.y + begin * task.y_stride, task.y_stride);
+        whole.x_cols = slice.lora->a.rows;
+        whole.add = true;
+        whole.scale = slice.scale * slice.lora->scale[t];
+        expand_task(slice, part(whole, rectangle.strips[t], {0, end - begin}), begin - slice.row_begin,
+                    rank_begin);
+      }
+      rank_begin += b.cols;
+    }
+  }
+
+  void expand_task(const LoraSlice& slice, MatmulArgs product, int64_t row, int64_t rank_begin) const {
+    const int64_t ranks = slice.lora->a.rows, rank = product.k;
+    product.x = slice.u + row * ranks + rank_begin;
+    if (!few_) return leaves_.matmul(product);
+    alignas(64) float sums[kFewRows * kMaxRank];
+    const int64_t piece = (slice.row_end - slice.row_begin) * ranks;
+    static_assert(kShrinkPieces == 4);
+    for (int64_t r = 0; r < product.rows; ++r) {
+      const float* u = product.x + r * ranks;
+      for (int64_t i = 0; i < rank; ++i) {
+        sums[r * rank + i] = ((u[i] + u[i + piece]) + u[i + 2 * piece]) + u[i + 3 * piece];
+      }
+    }
+    product.x = sums;
+    product.x_cols = product.k;
+    leaves_.matmul(product);
+  }
+
+  void activate(const Rectangle& rectangle) const {
+    const LinearTask &gate = args_.tasks[0], &up = args_.tasks[1];
+    const int cols = gate.weight->rows;
+    const auto column = static_cast<int>(rectangle.strips[0].begin * kStripRows);
+    const int columns = std::min(cols, static_cast<int>(rectangle.strips[0].end * kStripRows)) - column;
+    if (columns <= 0) return;
+    for (int64_t r = rectangle.rows.begin; r < rectangle.rows.end; ++r) {
+      float* y = args_.gated.y + r * cols + column;
+      leaves_.gated_act(gate.y + r * gate.y_stride + column, up.y + r * up.y_stride + column, columns,
+                        args_.gated.activation, y);
+      if (args_.gated.quantized.quants == nullptr) continue;
+      leaves_.quantize(y, columns, padded_groups(columns), from_row(args_.gated.quantized, r, cols, column));
+    }
+  }
+
+  const Leaves& leaves_;
+  TeamMember& member_;
+  const LinearGroupArgs& args_;
+  const bool few_;
+  bool awaited_ = false;
 };
 
-constexpr int kShrinkRows = 24;
-
-int64_t shrink_tasks(const LoraSlice& slice) {
-  const int64_t row_chunks = (slice.row_end - slice.row_begin + kShrinkRows - 1) / kShrinkRows;
-  return row_chunks * (round_up(slice.a.rows, kStripRows) / kStripRows);
-}
-
-ShrinkTask shrink_task(const LoraArgs& args, int64_t task) {
-  for (const LoraSlice& slice : args.slices) {
-    const int64_t tasks = shrink_tasks(slice), strips = round_up(slice.a.rows, kStripRows) / kStripRows;
-    if (task < tasks) return {&slice, task % strips, task / strips * kShrinkRows};
-    task -= tasks;
+// The shares of few rows are fixed: the strips of all tasks as one list, those of fine tasks counted twice;
+// gated tasks in pairs of equal blocks of 64 columns.
+Rectangle fixed_share(const TeamMember& member, const LinearGroupArgs& args) {
+  Rectangle share;
+  share.rows = {0, args.rows};
+  if (args.gated.y != nullptr) {
+    share.strips[0] = share.strips[1] = member.share(strips_of(*args.tasks[0].weight), kStripsPerBlock);
+    return share;
   }
-  return {};
+  const auto cost = [](const LinearTask& task) { return task.fine ? 2 : 1; };
+  int64_t total = 0, first = 0;
+  for (const LinearTask& task : args.tasks) total += int64_t{strips_of(*task.weight)} * cost(task);
+  const Range range = member.share(total);
+  for (size_t t = 0; t < args.tasks.size(); ++t) {
+    const int64_t strips = strips_of(*args.tasks[t].weight), of_strip = cost(args.tasks[t]);
+    const auto border = [&](int64_t at) { return std::clamp<int64_t>((at - first) / of_strip, 0, strips); };
+    share.strips[t] = {border(range.begin), border(range.end)};
+    first += strips * of_strip;
+  }
+  return share;
 }
 
-// Few rows altogether: the shares can be fixed.
-bool is_short(const LoraArgs& args) {
-  int64_t rows = 0;
-  for (const LoraSlice& slice : args.slices) rows += slice.row_end - slice.row_begin;
-  return rows <= kStaticRows;
+// Chunks of many rows: about 10 M products, some 50 us, and an even number of strips for the tile.
+constexpr int kChunkRows = 48;
+int64_t chunk_strips(const LinearGroupArgs& args) {
+  const int64_t k = std::max(args.tasks[0].weight->cols, 1);
+  const int64_t strips = 10'000'000 / (kChunkRows * kStripRows * k);
+  if (args.gated.y == nullptr) return std::clamp<int64_t>(strips / 2 * 2, 2, 32);
+  return std::clamp<int64_t>(strips / 2 / kStripsPerBlock * kStripsPerBlock, kStripsPerBlock, 32);
+}
+
+void run_chunks(GroupRun& run, TeamMember& member, const LinearGroupArgs& args) {
+  const int64_t row_chunks = (args.rows + kChunkRows - 1) / kChunkRows, strips = chunk_strips(args);
+  const bool gated = args.gated.y != nullptr;
+  const auto strip_chunks = [&](size_t t) {
+    return (strips_of(*args.tasks[t].weight) + strips - 1) / strips;
+  };
+  int64_t count = 0;
+  for (size_t t = 0; t < (gated ? 1 : args.tasks.size()); ++t) count += strip_chunks(t) * row_chunks;
+  member.for_chunks(count, [&](int64_t chunk) {
+    size_t t = 0;
+    while (chunk >= strip_chunks(t) * row_chunks) chunk -= strip_chunks(t++) * row_chunks;
+    const int64_t all = strips_of(*args.tasks[t].weight);
+    const int64_t strip = chunk / row_chunks * strips, row = chunk % row_chunks * kChunkRows;
+    Rectangle rectangle;
+    rectangle.strips[t] = {strip, std::min(all, strip + strips)};
+    if (gated) rectangle.strips[1] = rectangle.strips[0];
+    rectangle.rows = {row, std::min<int64_t>(row + kChunkRows, args.rows)};
+    run.run(rectangle);
+  });
 }
 
 }  // namespace
 
-void run_linear(const Leaves& leaves, TeamMember& member, const LinearArgs& args) {
-  MatmulArgs whole = whole_matmul(*args.weight, args.x, args.rows, args.y, args.y_stride);
-  whole.quantized = args.quantized;
-  whole.bias = args.bias;
-  whole.add = args.accumulate;
-  if (args.rows <= kStaticRows) {
-    const Range strips = member.share(whole.strip_count);
-    if (strips.begin < strips.end) leaves.matmul(part(whole, strips, {0, args.rows}));
-    return;
+void run_linear_group(const Leaves& leaves, TeamMember& member, const LinearGroupArgs& args) {
+  assert(!args.tasks.empty() && args.tasks.size() <= kMaxGroup);
+  GroupRun run(leaves, member, args);
+  const bool adapted = !args.slices.empty();
+  if (adapted) {
+    run.shrink();
+    member.signal();
   }
-  const int64_t row_chunks = (args.rows + kChunkRows - 1) / kChunkRows;
-  const int64_t strips = chunk_strips(whole);
-  const int64_t strip_chunks = (whole.strip_count + strips - 1) / strips;
-  member.for_chunks(strip_chunks * row_chunks, [&](int64_t chunk) {
-    const int64_t strip = chunk / row_chunks * strips, row = chunk % row_chunks * kChunkRows;
-    leaves.matmul(part(whole, {strip, std::min<int64_t>(strip + strips, whole.strip_count)},
-                       {row, std::min<int64_t>(row + kChunkRows, args.rows)}));
-  });
-}
-
-void run_lora_shrink(const Leaves& leaves, TeamMember& member, const LoraArgs& args) {
-  int64_t tasks = 0;
-  for (const LoraSlice& slice : args.slices) tasks += shrink_tasks(slice);
-  for_tasks(member, tasks, is_short(args), [&](int64_t index) {
-    const ShrinkTask task = shrink_task(args, index);
-    const LoraSlice& slice = *task.slice;
-    const int rows = slice.row_end - slice.row_begin;
-    const MatmulArgs whole =
-        whole_matmul(slice.a, args.x + int64_t{slice.row_begin} * slice.a.cols, rows, slice.u, slice.a.rows);
-    leaves.matmul(part(whole, {task.strip, task.strip + 1},
-                       {task.row, std::min<int64_t>(task.row + kShrinkRows, rows)}));
-  });
-}
-
-void run_lora_expand_add(const Leaves& leaves, TeamMember& member, const LoraArgs& args) {
-  if (args.slices.empty()) return;
-  // Whoever has a strip adds all slices to it, in order.
-  const auto add_strips = [&](Range strips) {
-    if (strips.begin >= strips.end) return;
-    for (const LoraSlice& slice : args.slices) {
-      MatmulArgs whole = whole_matmul(slice.b, slice.u, slice.row_end - slice.row_begin,
-                                      args.y + slice.row_begin * args.y_stride, args.y_stride);
-      whole.add = true;
-      whole.scale = slice.scale;
-      leaves.matmul(part(whole, strips, {0, whole.rows}));
-    }
-  };
-  const int64_t strips = round_up(args.slices.front().b.rows, kStripRows) / kStripRows;
-  if (is_short(args)) return add_strips(member.share(strips));
-  constexpr int64_t kStrips = 2;
-  member.for_chunks((strips + kStrips - 1) / kStrips, [&](int64_t chunk) {
-    add_strips({chunk * kStrips, std::min(strips, (chunk + 1) * kStrips)});
-  });
+  if (args.rows <= kFewRows) {
+    run.run(fixed_share(member, args));
+  } else {
+    run_chunks(run, member, args);
+  }
+  if (adapted) run.await();
 }
 
 }  // namespace chorus

@@ -4,9 +4,8 @@
 
 namespace chorus {
 
-// The linear and LoRA ops of every CPU table: cut into rectangles of strips and rows and shared out.
-void run_linear(const Leaves& leaves, TeamMember& member, const LinearArgs& args);
-void run_lora_shrink(const Leaves& leaves, TeamMember& member, const LoraArgs& args);
-void run_lora_expand_add(const Leaves& leaves, TeamMember& member, const LoraArgs& args);
+// The linear_group op of every CPU table: cut into rectangles of strips and rows and shared out. Each
+// rectangle is finished by one member: the products, what the adapters add, the gated activation.
+void run_linear_group(const Leaves& leaves, TeamMember& member, const LinearGroupArgs& args);
 
 }  // namespace chorus

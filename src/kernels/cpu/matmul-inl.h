@@ -13,6 +13,8 @@ void matmul_quantized(const MatmulArgs&);
 template <MatrixLayout kLayout>
 void matmul_dense(const MatmulArgs&);
 
+void matmul_short(const MatmulArgs&);  // expand-inl.h
+
 void matmul(const MatmulArgs& args) {
   switch (args.layout) {
     case MatrixLayout::kF32:
@@ -23,6 +25,8 @@ void matmul(const MatmulArgs& args) {
       return matmul_dense<MatrixLayout::kBF16>(args);
     case MatrixLayout::kQ8:
       return matmul_quantized<true, false>(args);
+    case MatrixLayout::kQ8Short:
+      return matmul_short(args);
     case MatrixLayout::kQ4:
       return args.has_min ? matmul_quantized<false, true>(args) : matmul_quantized<false, false>(args);
   }

@@ -25,6 +25,11 @@ int width_of(const MatmulArgs& args, int strip) {
   return left < kStripRows ? left : kStripRows;
 }
 
+// Groups of a row of x.
+int64_t x_groups(const MatmulArgs& args) {
+  return (args.x_cols + kBlockCols - 1) / kBlockCols * kGroupsPerBlock;
+}
+
 // The parts of a block of 64 columns of a quantized strip.
 template <bool kQ8, bool kHasMin>
 struct QuantizedBlock {
@@ -34,9 +39,37 @@ struct QuantizedBlock {
   static constexpr int kBlockBytes = kHeaderBytes + kGroupBytes * kGroupsPerBlock;
   static constexpr int kZeroPoint = kHasMin ? 0 : kQ8 ? 128 : 8;
 
+  // The first block of a rectangle's columns.
+  static const std::byte* first(const MatmulArgs& args, int strip) {
+    return strip_at(args, strip) + args.k_begin / kBlockCols * kBlockBytes;
+  }
+
   static void prefetch(const std::byte* block) {
 #pragma GCC unroll 32
     for (int line = 0; line < kBlockBytes / 64; ++line) __builtin_prefetch(block + line * 64);
+  }
+};
+
+// Rows of u, quantized: the input of a kQ8Short strip, of which it has the groups in order.
+constexpr int kExpandRows = 8;
+struct ShrunkRows {
+  alignas(64) int8_t quants[kExpandRows][kMaxRank];
+  float scales[kExpandRows][kMaxRank / kGroupCols];
+  int32_t sums[kExpandRows][kMaxRank / kGroupCols];
+};
+
+// One group of a kQ8Short strip.
+struct ShortGroup {
+  const std::byte *scales, *weights;
+  int lines;  // of 64 bytes: 4 columns of 16 rows each
+
+  ShortGroup(const std::byte* strip, int group, int cols) {
+    using Block = QuantizedBlock<true, false>;
+    const int in_block = group % kGroupsPerBlock, left = (cols - group * kGroupCols + 3) / 4;
+    const std::byte* block = strip + group / kGroupsPerBlock * Block::kBlockBytes;
+    scales = block + in_block * Block::kScaleBytes;
+    weights = block + Block::kHeaderBytes + in_block * Block::kGroupBytes;
+    lines = left < kGroupCols / 4 ? left : kGroupCols / 4;
   }
 };
 
