@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -305,6 +306,7 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--docs", help="put table and picture into performance.md of this folder")
     flags = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the way out ends what we started
     out = pathlib.Path(flags.out)
     out.mkdir(parents=True, exist_ok=True)
     good = measure(Context(flags), flags.only, out / "results.json")
