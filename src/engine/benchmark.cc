@@ -28,6 +28,14 @@ struct Run {
   std::vector<std::vector<int32_t>> answers;  // by request
 };
 
+// Requests that decode together, and their steps so far.
+struct DecodeCase {
+  DecodeFigure* figure;
+  std::vector<Request> requests;
+  int adapters;
+  std::vector<Sample> steps;
+};
+
 class Benchmark {
  public:
   Benchmark(Runtime& runtime, const BenchmarkOptions& options,
@@ -49,6 +57,7 @@ class Benchmark {
   void describe();
   void make_adapters();
   void measure_prefill();
+  std::vector<DecodeCase> decode_cases();
   void measure_decode();
   double mixed_seconds() const;
   void measure_mixed();
@@ -92,6 +101,11 @@ void Benchmark::describe() {
   report_.threads = runtime_.threads();
   report_.row_products = static_cast<double>(model.row_products());
   report_.head_products = static_cast<double>(model.config.hidden) * model.config.vocab;
+  for (int t = 0; t < kLayerTargets && options_.adapters > 0; ++t) {
+    const LinearShape shape = target_shape(model.config, static_cast<Target>(t));
+    report_.lora_products +=
+        static_cast<double>(model.config.layers.size()) * options_.rank * (shape.in + shape.out);
+  }
   report_.step_bytes = static_cast<double>(model.step_bytes());
   report_.kv_bytes_per_position = static_cast<double>(runtime_.runner().kv_page_bytes()) / kPagePositions;
   const int context = runtime_.engine().config().context_length;
@@ -179,39 +193,38 @@ void Benchmark::measure_prefill() {
   report_.prefill = summarize(samples);
 }
 
+std::vector<DecodeCase> Benchmark::decode_cases() {
+  const int prompt = std::max(options_.depth, 1), output = options_.output, many = options_.requests;
+  std::vector<DecodeCase> cases = {{&report_.decode, requests(1, prompt, output, false), 0, {}},
+                                   {&report_.decode_batch, requests(many, prompt, output, false), 0, {}}};
+  if (!adapters_.empty()) {
+    cases.push_back({&report_.decode_adapters, requests(many, prompt, output, true), options_.adapters, {}});
+  }
+  return cases;
+}
+
 void Benchmark::measure_decode() {
   begin_part("decode", kDecodeSeconds, kDecodeSeconds);
   report_.peak_bytes = std::max(report_.peak_bytes, peak_resident_bytes());
-  {
-    Buffer<std::byte> data(kReadBytes);
-    std::memset(data.data(), 1, data.bytes());
-    const int prompt = std::max(options_.depth, 1);
-    struct Case {
-      DecodeFigure* figure;
-      std::vector<Request> requests;
-      std::vector<Sample> steps;
-    };
-    std::vector<Case> cases = {
-        {&report_.decode, requests(1, prompt, options_.output, false), {}},
-        {&report_.decode_batch, requests(options_.requests, prompt, options_.output, false), {}}};
-    if (!adapters_.empty()) {
-      cases.push_back(
-          {&report_.decode_adapters, requests(options_.requests, prompt, options_.output, true), {}});
+  Buffer<std::byte> data(kReadBytes);
+  std::memset(data.data(), 1, data.bytes());
+  std::vector<DecodeCase> cases = decode_cases();
+  std::vector<double> rates;
+  int runs = 0;
+  repeat(kDecodeSeconds, [&] {
+    for (DecodeCase& c : cases) {
+      for (int i = 0; i < kPeakTries; ++i) rates.push_back(runtime_.runner().read_rate(data.span()));
+      const Run run = run_requests(c.requests);
+      c.steps.insert(c.steps.end(), run.decode_steps.begin(), run.decode_steps.end());
     }
-    std::vector<double> rates;
-    int runs = 0;
-    repeat(kDecodeSeconds, [&] {
-      for (Case& c : cases) {
-        for (int i = 0; i < kPeakTries; ++i) rates.push_back(runtime_.runner().read_rate(data.span()));
-        const Run run = run_requests(c.requests);
-        c.steps.insert(c.steps.end(), run.decode_steps.begin(), run.decode_steps.end());
-      }
-      return ++runs;
-    });
-    report_.read_rate = median(rates);
-    for (const Case& c : cases) *c.figure = {static_cast<int>(c.requests.size()), summarize(c.steps)};
+    return ++runs;
+  });
+  report_.read_rate = median(rates);
+  for (const DecodeCase& c : cases) {
+    *c.figure = {static_cast<int>(c.requests.size()), c.adapters, summarize(c.steps)};
   }
-  reset_peak_resident();  // the buffer is ours, not the model's
+  data = {};
+  reset_peak_resident();  // the buffer was ours, not the model's
 }
 
 // Once the batch and once one after the other, by what has been measured.

@@ -18,7 +18,7 @@ struct BenchmarkOptions {
 
 // Steps of the same kind, one after the other: what they take, sampling included.
 struct DecodeFigure {
-  int rows = 0;
+  int rows = 0, adapters = 0;
   Figure step;
 };
 
@@ -39,6 +39,7 @@ struct BenchmarkReport {
   // What the work takes at least.
   double row_products = 0;           // of one row with the layers' linears
   double head_products = 0;          // of one row with the head
+  double lora_products = 0;          // of one row with an adapter
   double step_bytes = 0;             // weights that a step reads
   double kv_bytes_per_position = 0;  // that a row reads of its context
   // The machine, beside the prefill and beside the decodes; 0: not measured.

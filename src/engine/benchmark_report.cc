@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace chorus {
 namespace {
 
@@ -18,14 +20,20 @@ double prefill_share(const BenchmarkReport& r) {
   return divided(divided(prefill_operations(r), r.prefill.seconds), r.int8_rate);
 }
 
-// Weights once, and of each row its context, which grows by a position a step.
-double decode_bytes(const BenchmarkReport& r, int rows) {
+// Weights and adapters once, and of each row its context, which grows by a position a step.
+double decode_bytes(const BenchmarkReport& r, const DecodeFigure& decode) {
   const double context = r.options.depth + (r.options.output + 1) / 2.0;
-  return r.step_bytes + rows * context * r.kv_bytes_per_position;
+  const double used = decode.adapters == 0 ? 0 : std::min(1.0, divided(decode.rows, decode.adapters));
+  return r.step_bytes + decode.rows * context * r.kv_bytes_per_position +
+         used * static_cast<double>(r.adapter_bytes);
+}
+
+double decode_operations(const BenchmarkReport& r, const DecodeFigure& decode) {
+  return 2 * decode.rows * (r.row_products + r.head_products + (decode.adapters > 0 ? r.lora_products : 0));
 }
 
 double decode_share(const BenchmarkReport& r, const DecodeFigure& decode) {
-  return divided(divided(decode_bytes(r, decode.rows), decode.step.seconds), r.read_rate);
+  return divided(divided(decode_bytes(r, decode), decode.step.seconds), r.read_rate);
 }
 
 double tokens_per_second(const DecodeFigure& decode) { return divided(decode.rows, decode.step.seconds); }
@@ -54,7 +62,9 @@ json::object prefill_json(const BenchmarkReport& r) {
 json::object decode_json(const BenchmarkReport& r, const DecodeFigure& decode) {
   json::object object = figure_json(decode.step, decode.rows);
   object["rows"] = decode.rows;
-  object["bytes"] = decode_bytes(r, decode.rows);
+  object["adapters"] = decode.adapters;
+  object["bytes"] = decode_bytes(r, decode);
+  object["operations"] = decode_operations(r, decode);
   object["of_read_bandwidth"] = decode_share(r, decode);
   object["of_one_sequence"] = divided(tokens_per_second(decode), tokens_per_second(r.decode));
   return object;
@@ -156,6 +166,7 @@ json::object benchmark_json(const BenchmarkReport& r) {
                            {"work",
                             {{"row_products", r.row_products},
                              {"head_products", r.head_products},
+                             {"lora_products", r.lora_products},
                              {"step_bytes", r.step_bytes},
                              {"kv_bytes_per_position", r.kv_bytes_per_position}}},
                            {"memory",

@@ -102,15 +102,22 @@ class Reader:
         return self.take(FORMATS[kind])
 
 
+def read_keys(reader):
+    """The keys of a right GGUF file and the number of its tensors, whose descriptions the reader is then at."""
+    reader.at = 4
+    _, tensor_count, key_count = reader.take("IQQ")
+    keys = {}
+    for _ in range(key_count):
+        name, kind = reader.string(), reader.take("I")
+        keys[name] = (kind, reader.value(kind))
+    return keys, tensor_count
+
+
 def read_gguf(data):
     """A Gguf of these bytes; tensors keep their places in the file, so their order and sizes must stay."""
     reader = Reader(data)
-    reader.at = 4
-    _, tensor_count, key_count = reader.take("IQQ")
-    file = Gguf()
-    for _ in range(key_count):
-        name, kind = reader.string(), reader.take("I")
-        file.keys[name] = (kind, reader.value(kind))
+    keys, tensor_count = read_keys(reader)
+    file = Gguf(keys)
     places = []
     for _ in range(tensor_count):
         name = reader.string()
