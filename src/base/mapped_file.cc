@@ -19,8 +19,11 @@ constexpr size_t kMaxCopy = size_t{2} << 30;
 struct OpenFile {
   int fd;
   size_t size;
+  FileStamp stamp;
   ~OpenFile() { close(fd); }
 };
+
+int64_t nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
 
 // O_NONBLOCK so that a FIFO cannot hold us; it has no meaning for the regular files that pass the check.
 OpenFile open_regular(const std::string& path) {
@@ -32,7 +35,10 @@ OpenFile open_regular(const std::string& path) {
     close(fd);
     fail("{}: not a regular file", printable(path, 300));
   }
-  return {fd, static_cast<size_t>(info.st_size)};
+  return {fd,
+          static_cast<size_t>(info.st_size),
+          {info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size), nanoseconds(info.st_mtim),
+           nanoseconds(info.st_ctim)}};
 }
 
 // Reads file.size bytes from the front.
@@ -62,6 +68,7 @@ MappedFile::MappedFile(const std::string& path, Access access) : path_(path), ac
     fail("{}: cannot map {} bytes: {}", printable(path, 300), file.size, std::strerror(errno));
   }
   bytes_ = {static_cast<const std::byte*>(address), file.size};
+  stamp_ = file.stamp;
   if (!copy) return;
   try {
     read_whole(file, path, static_cast<char*>(address));
@@ -72,7 +79,10 @@ MappedFile::MappedFile(const std::string& path, Access access) : path_(path), ac
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})), access_(other.access_) {}
+    : path_(std::move(other.path_)),
+      bytes_(std::exchange(other.bytes_, {})),
+      stamp_(other.stamp_),
+      access_(other.access_) {}
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
@@ -84,6 +94,14 @@ void MappedFile::release(size_t offset, size_t size) const {
   const size_t begin = (offset + page - 1) / page * page;
   const size_t end = (offset + size) / page * page;
   if (begin < end) madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
+}
+
+// Both are wishes: a system that cannot, or will not, goes on as before.
+void MappedFile::read_ahead() const {
+  if (access_ == Access::kCopy) return;
+  void* begin = const_cast<std::byte*>(bytes_.data());
+  madvise(begin, bytes_.size(), MADV_HUGEPAGE);
+  madvise(begin, bytes_.size(), MADV_WILLNEED);
 }
 
 std::string read_file(const std::string& path, size_t limit) {

@@ -1,6 +1,7 @@
 #include "cli/common.h"
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -40,6 +41,8 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command.add_option("--kv-memory", flags.kv_memory, "Memory for keys and values, in MiB")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  command.add_flag("--no-cache", flags.no_cache,
+                   "Do not keep the packed model in the cache for the next start, nor use one that is there");
   command.add_option("--context", flags.context, "Longest sequence in tokens; 0: the model's own")
       ->check(CLI::Range(0, 1 << 24));
 }
@@ -58,7 +61,12 @@ std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions op
   options.threads = flags.threads;
   options.kv_bytes = static_cast<size_t>(flags.kv_memory) << 20;
   options.context_length = flags.context;
+  if (!flags.no_cache) options.packed_cache = cache_directory() / "packed";
   auto runtime = std::make_unique<Runtime>(model_path(flags.model), options);
+  if (!runtime->cache_problem().empty()) {
+    std::fprintf(stderr, "chorus: the packed model is not kept for the next start: %s\n",
+                 runtime->cache_problem().c_str());
+  }
   if (!flags.adapter_directory.empty()) runtime->adapters().load_directory(flags.adapter_directory);
   for (const std::string& adapter : flags.adapters) runtime->adapters().load_flag(adapter);
   return runtime;

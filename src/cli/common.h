@@ -17,6 +17,7 @@ struct ModelFlags {
   int threads = 0;
   int kv_memory = 512;  // MiB
   int context = 0;
+  bool no_cache = false;
 };
 
 // Adds the positional MODEL and the flags above.

@@ -17,14 +17,20 @@ constexpr int kLoraFloatsPerRow = 512;  // sum of ranks of one row's mix
 }  // namespace
 
 Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
-    : team_(options.threads), runner_(path, team_), tokenizer_([&] {
-        TextFiles text = load_text_files(path);
+    : Runtime(TensorSource::open(path), options) {}
+
+Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
+    : team_(options.threads),
+      cache_{.directory = options.packed_cache, .problem = {}},
+      runner_(source, team_, cache_),
+      tokenizer_([&] {
+        TextFiles text = load_text_files(source);
         chat_template_ = std::move(text.chat_template);
         return std::move(text.tokenizer);
       }()) {
   const ModelConfig& config = model().config;
   if (tokenizer_.vocab_size() > config.vocab) {
-    fail("{}: the tokenizer has {} tokens, the embedding {} rows", path, tokenizer_.vocab_size(),
+    fail("{}: the tokenizer has {} tokens, the embedding {} rows", source.path(), tokenizer_.vocab_size(),
          config.vocab);
   }
   const size_t page = runner_.kv_page_bytes();

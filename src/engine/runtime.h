@@ -10,7 +10,9 @@
 #include "engine/engine.h"
 #include "formats/chat_template.h"
 #include "formats/tokenizer.h"
+#include "model/packed_cache.h"
 #include "model/runner.h"
+#include "model/tensor_source.h"
 
 namespace chorus {
 
@@ -21,6 +23,7 @@ struct RuntimeOptions {
   int max_sequences = 64;
   int max_rows = 512;  // of a step
   int prefill_chunk = 256;
+  std::string packed_cache;         // directory for packed models (see packed_cache.h); empty: none
   bool poison_freed_pages = false;  // fill KV pages with NaN when nobody may read them again; for tests
   // Sees every step's batch and logits after it has run; for measurements.
   std::function<void(const Batch& batch, std::span<const float> logits)> observer;
@@ -44,6 +47,8 @@ class Runtime {
   const char* kernels_name() const { return runner_.kernels_name(); }
   int threads() const { return team_.size(); }
   size_t kv_bytes() const;  // of the pages in fact reserved
+  // Why the packed model could not be kept for the next start; empty: it is, or was not meant to be.
+  const std::string& cache_problem() const { return cache_.problem; }
 
   // A conversation's text. `variables` are those of the template ("messages", "tools", ...); BOS and EOS
   // texts are filled in.
@@ -54,7 +59,10 @@ class Runtime {
   std::vector<int32_t> encode_text(std::string_view text) const;
 
  private:
+  Runtime(TensorSource source, const RuntimeOptions& options);
+
   ThreadTeam team_;
+  PackedCache cache_;
   ModelRunner runner_;
   std::optional<ChatTemplate> chat_template_;  // before the tokenizer, which is loaded with it
   Tokenizer tokenizer_;

@@ -22,12 +22,11 @@ std::optional<ChatTemplate> parse_template(const std::string& source, std::strin
   }
 }
 
-TextFiles text_from_gguf(const std::string& path) {
-  const GgufFile file = GgufFile::open(path);
+TextFiles text_from_gguf(const GgufFile& file) {
   constexpr std::string_view kTemplate = "tokenizer.chat_template";
   TextFiles text{Tokenizer::from_gguf(file), std::nullopt};
   if (file.find_value(kTemplate) != nullptr)
-    text.chat_template = parse_template(file.string(kTemplate), path);
+    text.chat_template = parse_template(file.string(kTemplate), file.path());
   return text;
 }
 
@@ -51,7 +50,11 @@ TextFiles text_from_directory(const std::string& directory) {
 }  // namespace
 
 TextFiles load_text_files(const std::string& path) {
-  return fs::is_directory(path) ? text_from_directory(path) : text_from_gguf(path);
+  return fs::is_directory(path) ? text_from_directory(path) : text_from_gguf(GgufFile::open(path));
+}
+
+TextFiles load_text_files(const TensorSource& source) {
+  return source.gguf() != nullptr ? text_from_gguf(*source.gguf()) : text_from_directory(source.path());
 }
 
 }  // namespace chorus

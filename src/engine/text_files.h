@@ -5,6 +5,7 @@
 
 #include "formats/chat_template.h"
 #include "formats/tokenizer.h"
+#include "model/tensor_source.h"
 
 namespace chorus {
 
@@ -17,5 +18,7 @@ struct TextFiles {
 // From a GGUF file, or from a Hugging Face directory (tokenizer.json, tokenizer_config.json,
 // chat_template.jinja).
 TextFiles load_text_files(const std::string& path);
+// Of a model that is open already: a GGUF header is not read twice.
+TextFiles load_text_files(const TensorSource& source);
 
 }  // namespace chorus

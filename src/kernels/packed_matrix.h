@@ -82,4 +82,8 @@ constexpr size_t packed_bytes(MatrixLayout layout, bool has_min, int rows, int c
   return strip * full + strip / kStripRows * rest + kStripSlack;
 }
 
+constexpr size_t packed_bytes(const PackedMatrix& matrix) {
+  return packed_bytes(matrix.layout, matrix.has_min, matrix.rows, matrix.cols);
+}
+
 }  // namespace chorus

@@ -222,20 +222,32 @@ PackedForm packed_form(DType type) {
   return {};
 }
 
-OwnedMatrix repack(const FileTensor& tensor, RowOrder order, ThreadTeam& team, std::string_view what) {
+PackedMatrix packed_shape(const FileTensor& tensor) {
+  const Rows source(tensor, {});
+  const PackedForm form = packed_form(tensor.type);
+  return {nullptr, source.rows, source.cols, form.layout, form.has_min};
+}
+
+void repack(const FileTensor& tensor, RowOrder order, ThreadTeam& team, std::string_view what,
+            std::byte* out) {
   const Rows source(tensor, order);
   const PackedForm form = packed_form(tensor.type);
-  OwnedMatrix matrix;
-  matrix.bytes = Buffer<std::byte>(packed_bytes(form.layout, form.has_min, source.rows, source.cols));
-  matrix.view = {matrix.bytes.data(), source.rows, source.cols, form.layout, form.has_min};
   std::atomic<bool> ok{true};
   team.run([&](TeamMember& member) {
     StripScratch scratch;
     member.for_chunks(strips_of(source), [&](int64_t strip) {
-      if (!pack_any_strip(source, static_cast<int>(strip), form, scratch, matrix.bytes.data())) ok = false;
+      if (!pack_any_strip(source, static_cast<int>(strip), form, scratch, out)) ok = false;
     });
   });
   if (!ok) fail("{}: tensor {} holds a value or scale that is not finite", what, printable(tensor.name));
+}
+
+OwnedMatrix repack(const FileTensor& tensor, RowOrder order, ThreadTeam& team, std::string_view what) {
+  OwnedMatrix matrix;
+  matrix.view = packed_shape(tensor);
+  matrix.bytes = Buffer<std::byte>(packed_bytes(matrix.view));
+  matrix.view.data = matrix.bytes.data();
+  repack(tensor, order, team, what, matrix.bytes.data());
   return matrix;
 }
 

@@ -27,8 +27,13 @@ struct PackedForm {
 };
 PackedForm packed_form(DType type);
 
-// Packs a matrix [rows, cols] on the team's threads. Error, with `what` and the tensor's name: a scale or
-// weight that is not finite.
+// What a tensor [rows, cols] becomes, without its data.
+PackedMatrix packed_shape(const FileTensor& tensor);
+
+// Packs a matrix [rows, cols] on the team's threads, into packed_bytes() of memory of its own or at `out`.
+// Error, with `what` and the tensor's name: a scale or weight that is not finite.
+void repack(const FileTensor& tensor, RowOrder order, ThreadTeam& team, std::string_view what,
+            std::byte* out);
 OwnedMatrix repack(const FileTensor& tensor, RowOrder order, ThreadTeam& team, std::string_view what);
 
 // Packs an f32, f16 or bf16 matrix as it is, into memory of packed_bytes(); returns the view.

@@ -7,8 +7,10 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "formats/quant_blocks.h"
 #include "kernels/pack.h"
+#include "model/packed_cache.h"
 
 namespace chorus {
 namespace {
@@ -95,6 +97,27 @@ TEST(Repack, RefusesWhatIsNotFinite) {
           << error.what();
     }
   }
+}
+
+// Caches on disk hold what repack() writes: where this fails, increase kPackedVersion and note the new hash.
+TEST(Repack, TheBytesAreThoseOfThisPackedVersion) {
+  ThreadTeam team(2);
+  Sha256 hash;
+  for (const DType type :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ8_0}) {
+    for (const RowOrder order : {RowOrder{}, RowOrder{4}}) {
+      TestTensor t = random_tensor(type, 11);
+      if (order.permuted_head_dim != 0) {
+        t.tensor.shape[0] = kRows - kRows % 4;
+        t.tensor.data = t.tensor.data.first(t.bytes.size() / kRows * t.tensor.shape[0]);
+      }
+      std::vector<std::byte> packed(packed_bytes(packed_shape(t.tensor)));
+      repack(t.tensor, order, team, "test", packed.data());
+      hash.add(packed);
+    }
+  }
+  EXPECT_EQ(kPackedVersion, 1);
+  EXPECT_EQ(to_hex(hash.finish()), "?");
 }
 
 }  // namespace

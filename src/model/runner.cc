@@ -4,8 +4,8 @@
 
 namespace chorus {
 
-ModelRunner::ModelRunner(const std::string& path, ThreadTeam& team)
-    : team_(team), model_(load_model(path, team)), kernels_(choose_kernels()) {}
+ModelRunner::ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache)
+    : team_(team), model_(load_model(source, team, cache)), kernels_(choose_kernels()) {}
 
 double ModelRunner::read_rate(std::span<const std::byte> data) const {
   return chorus::read_rate(team_, data);

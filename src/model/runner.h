@@ -15,7 +15,7 @@ namespace chorus {
 class ModelRunner {
  public:
   // Loads the weights (see load_model).
-  ModelRunner(const std::string& path, ThreadTeam& team);
+  ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache);
 
   const Model& model() const { return model_; }
   const char* kernels_name() const { return kernels_.name; }

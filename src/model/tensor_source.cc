@@ -95,6 +95,13 @@ void TensorSource::release(const FileTensor& tensor) const {
   file.release(static_cast<size_t>(tensor.data.data() - file.bytes().data()), tensor.data.size());
 }
 
+std::vector<const MappedFile*> TensorSource::files() const {
+  std::vector<const MappedFile*> all;
+  if (gguf_ != nullptr) all.push_back(&gguf_->file());
+  for (const auto& shard : shards_) all.push_back(&shard->file());
+  return all;
+}
+
 std::vector<const FileTensor*> TensorSource::sorted() const {
   std::vector<const FileTensor*> all;
   for (const auto& [name, entry] : tensors_) all.push_back(entry.tensor);

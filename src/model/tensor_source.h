@@ -20,6 +20,7 @@ class TensorSource {
 
   const ModelConfig& config() const { return config_; }
   bool is_gguf() const { return gguf_ != nullptr; }
+  const GgufFile* gguf() const { return gguf_.get(); }  // nullptr: a directory
   const std::string& path() const { return path_; }
 
   bool has(std::string_view name) const { return tensors_.contains(std::string(name)); }
@@ -29,6 +30,8 @@ class TensorSource {
   void require_all_taken() const;      // Error naming the first tensor without a tick
   // Gives the tensor's pages back to the system once it has been packed.
   void release(const FileTensor& tensor) const;
+  // All files that hold tensors, always in the same order.
+  std::vector<const MappedFile*> files() const;
   // Names in sorted order.
   std::vector<const FileTensor*> sorted() const;
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "formats/quant_blocks.h"
+#include "model/packed_cache.h"
 #include "model/repack.h"
 #include "model/tensor_source.h"
 
@@ -80,28 +81,31 @@ class Loader {
         config_(source.config()),
         names_(source.is_gguf(), config_.post_norms) {}
 
-  Model load() {
+  // Everything is found and of the right shape before anything is packed.
+  Model load(PackedCache& cache) {
     Model model;
     model.config = config_;
     model.id = identify();
-    model.embedding = matrix(names_.embedding(), {config_.vocab, config_.hidden}, {});
-    if (!config_.tied_head) model.head = matrix(names_.head(), {config_.vocab, config_.hidden}, {});
+    model.layers.resize(config_.layers.size());
+    matrix(model.embedding, names_.embedding(), {config_.vocab, config_.hidden}, {});
+    if (!config_.tied_head) matrix(model.head, names_.head(), {config_.vocab, config_.hidden}, {});
     model.final_norm = norm(names_.final_norm(), config_.hidden);
-    for (int i = 0; i < static_cast<int>(config_.layers.size()); ++i) model.layers.push_back(layer(i));
+    for (size_t i = 0; i < model.layers.size(); ++i) layer(model.layers[i], static_cast<int>(i));
     source_.skip(source_.is_gguf() ? "rope_freqs.weight"
                                    : names_.head());  // read already; a copy of the embedding
     source_.require_all_taken();
+    model.packed_file = load_packed(cache, source_, jobs_, team_);
+    if (model.packed_file == nullptr) pack();
     return model;
   }
 
  private:
-  LayerWeights layer(int index) {
-    LayerWeights w;
+  void layer(LayerWeights& w, int index) {
     for (int t = 0; t < kLayerTargets; ++t) {
       const auto target = static_cast<Target>(t);
       const bool permuted = config_.permuted_qk && (target == Target::kQ || target == Target::kK);
-      w.linears[static_cast<size_t>(t)] = matrix(names_.linear(index, target), target_shape(config_, target),
-                                                 {permuted ? config_.head_dim : 0});
+      matrix(w.linears[static_cast<size_t>(t)], names_.linear(index, target), target_shape(config_, target),
+             {permuted ? config_.head_dim : 0});
     }
     w.attention_norm = norm(names_.norm(index, Norm::kAttention), config_.hidden);
     w.ffn_norm = norm(names_.norm(index, Norm::kFfn), config_.hidden);
@@ -113,15 +117,19 @@ class Loader {
       w.q_norm = norm(names_.norm(index, Norm::kQ), config_.head_dim);
       w.k_norm = norm(names_.norm(index, Norm::kK), config_.head_dim);
     }
-    return w;
   }
 
-  OwnedMatrix matrix(const std::string& name, LinearShape shape, RowOrder order) {
+  void matrix(OwnedMatrix& out, const std::string& name, LinearShape shape, RowOrder order) {
     const FileTensor& tensor =
         source_.take(name, {static_cast<uint64_t>(shape.out), static_cast<uint64_t>(shape.in)});
-    OwnedMatrix packed = repack(tensor, order, team_, source_.path());
-    source_.release(tensor);
-    return packed;
+    jobs_.push_back({&out, &tensor, order});
+  }
+
+  void pack() {
+    for (const MatrixJob& job : jobs_) {
+      *job.out = repack(*job.tensor, job.order, team_, source_.path());
+      source_.release(*job.tensor);
+    }
   }
 
   NormWeight norm(const std::string& name, int size) {
@@ -153,7 +161,10 @@ class Loader {
   ThreadTeam& team_;
   const ModelConfig& config_;
   Names names_;
+  std::vector<MatrixJob> jobs_;
 };
+
+size_t bytes_of(const PackedMatrix& matrix) { return matrix.data == nullptr ? 0 : packed_bytes(matrix); }
 
 }  // namespace
 
@@ -162,9 +173,9 @@ const PackedMatrix& Model::linear(int layer, Target target) const {
 }
 
 size_t Model::bytes() const {
-  size_t total = embedding.bytes.bytes() + head.bytes.bytes() + final_norm.bytes();
+  size_t total = bytes_of(embedding.view) + bytes_of(head.view) + final_norm.bytes();
   for (const LayerWeights& layer : layers) {
-    for (const OwnedMatrix& linear : layer.linears) total += linear.bytes.bytes();
+    for (const OwnedMatrix& linear : layer.linears) total += bytes_of(linear.view);
     for (const NormWeight* norm : {&layer.attention_norm, &layer.ffn_norm, &layer.attention_post_norm,
                                    &layer.ffn_post_norm, &layer.q_norm, &layer.k_norm}) {
       total += norm->bytes();
@@ -174,12 +185,9 @@ size_t Model::bytes() const {
 }
 
 size_t Model::step_bytes() const {
-  const auto bytes = [](const PackedMatrix& m) {
-    return m.data == nullptr ? 0 : packed_bytes(m.layout, m.has_min, m.rows, m.cols);
-  };
-  size_t total = bytes(head_matrix());
+  size_t total = bytes_of(head_matrix());
   for (const LayerWeights& layer : layers) {
-    for (const OwnedMatrix& linear : layer.linears) total += bytes(linear.view);
+    for (const OwnedMatrix& linear : layer.linears) total += bytes_of(linear.view);
   }
   return total;
 }
@@ -192,9 +200,14 @@ int64_t Model::row_products() const {
   return total;
 }
 
+Model load_model(TensorSource& source, ThreadTeam& team, PackedCache& cache) {
+  return Loader(source, team).load(cache);
+}
+
 Model load_model(const std::string& path, ThreadTeam& team) {
   TensorSource source = TensorSource::open(path);
-  return Loader(source, team).load();
+  PackedCache none;
+  return load_model(source, team, none);
 }
 
 }  // namespace chorus

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/mapped_file.h"
 #include "base/thread_team.h"
 #include "kernels/packed_matrix.h"
 #include "model/config.h"
@@ -12,10 +14,13 @@
 
 namespace chorus {
 
+class TensorSource;
+struct PackedCache;
+
 // A packed matrix and its memory.
 struct OwnedMatrix {
-  PackedMatrix view;  // data == nullptr: the model has no such matrix
-  Buffer<std::byte> bytes;
+  PackedMatrix view;        // data == nullptr: the model has no such matrix
+  Buffer<std::byte> bytes;  // empty: it is in the model's packed file
 };
 
 using NormWeight = Buffer<float>;  // empty: no such norm
@@ -31,14 +36,15 @@ struct LayerWeights {
 struct Model {
   ModelConfig config;
   std::vector<LayerWeights> layers;
-  OwnedMatrix embedding;  // [vocab, hidden]
-  OwnedMatrix head;       // [vocab, hidden]; none if tied
-  NormWeight final_norm;  // [hidden]
+  OwnedMatrix embedding;                    // [vocab, hidden]
+  OwnedMatrix head;                         // [vocab, hidden]; none if tied
+  NormWeight final_norm;                    // [hidden]
+  std::unique_ptr<MappedFile> packed_file;  // nullptr: every matrix has its own memory
   std::string id;  // hex SHA-256 over configuration, tensor names, shapes, types and a sample of their bytes:
                    // the base's part of every cache key
   const PackedMatrix& head_matrix() const { return config.tied_head ? embedding.view : head.view; }
   const PackedMatrix& linear(int layer, Target target) const;
-  size_t bytes() const;  // of all weights in memory
+  size_t bytes() const;  // of all weights, in memory or mapped
   // What a step has to do at least: the bytes of the layers' linears and the head, which it reads once, and
   // the products of one row with all linears of the layers.
   size_t step_bytes() const;
@@ -46,8 +52,10 @@ struct Model {
 };
 
 // Loads a GGUF file or a Hugging Face directory (config.json, *.safetensors), packing on the team's threads.
-// The file's pages are given back tensor by tensor, so that the peak is the packed size plus one tensor.
-// Errors name file and tensor: a missing tensor, an unused one, a wrong shape.
+// The file's pages are given back tensor by tensor, so that the peak is the packed size plus one tensor. With
+// a cache, the matrices are mapped from there (see packed_cache.h). Errors name file and tensor: a missing
+// tensor, an unused one, a wrong shape; a cache that cannot be used is none.
+Model load_model(TensorSource& source, ThreadTeam& team, PackedCache& cache);
 Model load_model(const std::string& path, ThreadTeam& team);
 
 }  // namespace chorus
