@@ -100,12 +100,13 @@ TEST_P(LinearTest, LargestProductsAreExact) {
       for (size_t i = 0; i < x.size(); ++i) x[i] = i / kBlockCols % 2 == 0 ? 127 : -127;
       TestQuantized quantized = quantize_on(kernels(), x, rows, kBlockCols);
       run_on_team(1, [&](Stream& stream) {
-        kernels().linear(stream, {.weight = &weight.matrix,
-                                  .x = x.data(),
-                                  .quantized = quantized.view(),
-                                  .y = y.data(),
-                                  .y_stride = kStripRows,
-                                  .rows = rows});
+        run_linear(kernels(), stream,
+                   {.weight = &weight.matrix,
+                    .x = x.data(),
+                    .quantized = quantized.view(),
+                    .y = y.data(),
+                    .y_stride = kStripRows,
+                    .rows = rows});
       });
       for (int i = 0; i < rows * kStripRows; ++i) {
         const float expected =

@@ -153,10 +153,11 @@ TEST(RandomAdapter, IsOnEveryLinearAndKnownByItsSeed) {
   const AdapterHandle adapter = random_adapter(model.config, 5, 1);
   for (int layer = 0; layer < static_cast<int>(model.config.layers.size()); ++layer) {
     for (int t = 0; t < kLayerTargets; ++t) {
-      EXPECT_EQ(adapter->pair(layer, static_cast<Target>(t)).rank(), 5);
+      const GroupPlace place = group_place(static_cast<Target>(t));
+      EXPECT_EQ(adapter->group(layer, place.group).b[place.index].cols, 5);
     }
   }
-  EXPECT_EQ(adapter->pair(0, Target::kHead).rank(), 0);
+  EXPECT_EQ(adapter->group(0, InputGroup::kHead).a.data, nullptr);
   EXPECT_EQ(adapter->id(), random_adapter(model.config, 5, 1)->id());
   EXPECT_NE(adapter->id(), random_adapter(model.config, 5, 2)->id());
 }
