@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <ctime>
 #include <numeric>
+#include <thread>
 
 namespace chorus {
 namespace {
@@ -17,7 +20,7 @@ TEST(ThreadTeam, BarrierOrdersPhases) {
         for (int phase = 1; phase <= 20; ++phase) {
           values[static_cast<size_t>(member.index())] = phase;
           member.barrier();
-          for (const int value : values) wrong += value != phase;
+          for (int i = 0; i < member.count(); ++i) wrong += values[static_cast<size_t>(i)] != phase;
           member.barrier();
         }
       });
@@ -70,13 +73,22 @@ TEST(ThreadTeam, ASignalShowsWhatWasWrittenBefore) {
           member.signal();
           member.for_chunks(3, [](int64_t) {});
           member.await_signals();
-          for (const int value : written) wrong += value == round ? 0 : 1;
+          for (int i = 0; i < member.count(); ++i) wrong += written[static_cast<size_t>(i)] != round;
           member.barrier();
         }
       });
       EXPECT_EQ(wrong, 0);
     }
   }
+}
+
+TEST(ThreadTeam, SleepsBetweenRuns) {
+  ThreadTeam team(4);
+  team.run([](TeamMember& member) { member.barrier(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // time to fall asleep
+  const std::clock_t before = std::clock();                    // of all threads of the process
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.004);
 }
 
 }  // namespace
