@@ -1,6 +1,7 @@
 #include "base/active_members.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace chorus {
 
@@ -8,11 +9,12 @@ void ActiveMembers::ran(Clock::time_point now, Clock::duration wall, Clock::dura
   wall_ += wall;
   lost_ += lost;
   if (wall_ < kSpell) return;
-  const bool crowded = count_ > 1 && lost_ * count_ > wall_;
-  wall_ = lost_ = {};
-  if (crowded) {
+  wall = std::exchange(wall_, {});
+  lost = std::exchange(lost_, {});
+  if (count_ > 1 && lost * count_ > wall) {
     if (trying_) pause_ = std::min<Clock::duration>(2 * pause_, kLongestPause);
-    --count_;
+    // One is right where one is in the way; where nearly all was lost, many are.
+    count_ = lost * 4 > wall * 3 ? count_ / 2 : count_ - 1;
     next_try_ = now + pause_;
     trying_ = false;
     return;

@@ -16,8 +16,8 @@ class ActiveMembers {
   int count() const { return count_; }  // of the next run; 1..size
 
   // After a run that took `wall` and kept some member from running for `lost`, no other for longer. Judges
-  // spells of 20 ms; tries one member more 0.2 s after taking one away, and after each try that failed waits
-  // twice as long, up to 3.2 s.
+  // spells of 20 ms and takes away one member, or half of them; tries one member more 0.2 s after taking one
+  // away, and after each try that failed waits twice as long, up to 3.2 s.
   void ran(Clock::time_point now, Clock::duration wall, Clock::duration lost);
 
  private:

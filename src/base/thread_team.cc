@@ -55,6 +55,15 @@ Clock::duration kept_from_running(const ThreadTime& start, const ThreadTime& end
   return std::max<Clock::duration>((end.wall - start.wall) - (end.cpu - start.cpu), {});
 }
 
+// The process's place among the cgroups of version 2, as "/a/b".
+std::string own_cgroup() {
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("0::/")) return line.substr(3);
+  }
+  return "";
+}
+
 }  // namespace
 
 void TeamMember::barrier() {
@@ -152,6 +161,20 @@ void ThreadTeam::work(int index) {
   }
 }
 
+int cgroup_cpus(const std::string& root, std::string group) {
+  int64_t least = 0;
+  for (;; group.resize(group.find_last_of('/'))) {
+    while (!group.empty() && group.back() == '/') group.pop_back();
+    std::ifstream file(root + group + "/cpu.max");
+    int64_t quota = 0, period = 0;  // in microseconds; a quota of "max" is no number
+    if (file >> quota >> period && quota > 0 && period > 0) {
+      const int64_t cpus = std::max<int64_t>(quota / period, 1);
+      least = least == 0 ? cpus : std::min(least, cpus);
+    }
+    if (group.find('/') == std::string::npos) return static_cast<int>(std::min<int64_t>(least, 1 << 16));
+  }
+}
+
 int physical_cores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
@@ -165,7 +188,9 @@ int physical_cores() {
     if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
     cores.insert(siblings);
   }
-  return std::clamp(static_cast<int>(cores.size()), 1, 256);
+  const int limit = cgroup_cpus("/sys/fs/cgroup", own_cgroup());
+  const auto count = static_cast<int>(cores.size());
+  return std::clamp(limit > 0 ? std::min(limit, count) : count, 1, 256);
 }
 
 }  // namespace chorus

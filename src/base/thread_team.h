@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -103,7 +104,12 @@ class ThreadTeam {
   Counter loops_[TeamMember::kMaxLoops];
 };
 
-// Physical cores this process may run on; at least 1.
+// Physical cores this process may run on, but no more than the processor time its cgroup allows it, as for a
+// container with 2 CPUs of a large host; at least 1.
 int physical_cores();
+
+// Whole CPUs' worth of time that the cgroup (version 2) `group` under the mount point `root` allows, itself
+// and those it lies in; 0: no limit. At least 1 otherwise.
+int cgroup_cpus(const std::string& root, std::string group);
 
 }  // namespace chorus

@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <thread>
 
@@ -89,6 +91,24 @@ TEST(ThreadTeam, SleepsBetweenRuns) {
   const std::clock_t before = std::clock();                    // of all threads of the process
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.004);
+}
+
+TEST(PhysicalCores, ObeyTheCgroupsAbove) {
+  const std::string root = testing::TempDir() + "/cgroups";
+  std::filesystem::create_directories(root + "/a/b");
+  const auto limit = [&](const std::string& group, const char* text) {
+    std::ofstream(root + group + "/cpu.max") << text;
+  };
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 0);
+  limit("/a/b", "max 100000\n");
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 0);
+  limit("/a", "250000 100000\n");
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 2);
+  EXPECT_EQ(cgroup_cpus(root, "/"), 0);
+  limit("", "50000 100000\n");
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 1);
+  EXPECT_EQ(cgroup_cpus(root, ""), 1);
+  std::filesystem::remove_all(root);
 }
 
 }  // namespace
