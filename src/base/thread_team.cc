@@ -5,11 +5,14 @@
 
 #include <algorithm>
 #include <cassert>
+#include <charconv>
 #include <fstream>
 #include <set>
 #include <span>
 #include <string>
 #include <utility>
+
+#include "base/error.h"
 
 namespace chorus {
 namespace {
@@ -106,8 +109,13 @@ std::atomic<int64_t>& TeamMember::loop_counter() {
   return team_->loops_[loop_++].next;
 }
 
-ThreadTeam::ThreadTeam(int threads)
-    : size_(threads == 0 ? physical_cores() : threads), workers_(static_cast<size_t>(size_)), active_(size_) {
+ThreadTeam::ThreadTeam(int threads, std::vector<int> cpus)
+    : cpus_(std::move(cpus)),
+      size_(threads != 0    ? threads
+            : cpus_.empty() ? physical_cores()
+                            : static_cast<int>(cpus_.size())),
+      workers_(static_cast<size_t>(size_)),
+      active_(size_) {
   assert(size_ >= 1 && size_ <= 256);
   for (int i = 1; i < size_; ++i) {
     workers_[static_cast<size_t>(i)].thread = std::thread([this, i] { work(i); });
@@ -124,7 +132,20 @@ ThreadTeam::~ThreadTeam() {
   }
 }
 
+// May fail if the process has lost that CPU since: then the thread runs wherever it may.
+void ThreadTeam::pin(int index) const {
+  if (cpus_.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(cpus_[static_cast<size_t>(index) % cpus_.size()]), &set);
+  sched_setaffinity(0, sizeof set, &set);
+}
+
 void ThreadTeam::run(const std::function<void(TeamMember&)>& f) {
+  if (caller_ != std::this_thread::get_id()) {
+    caller_ = std::this_thread::get_id();
+    pin(0);
+  }
   const Clock::time_point start = Clock::now();
   task_ = &f;
   members_ = active_.count();
@@ -151,6 +172,7 @@ void ThreadTeam::take_part(int index) {
 }
 
 void ThreadTeam::work(int index) {
+  pin(index);
   const std::atomic<uint32_t>& runs = workers_[static_cast<size_t>(index)].runs;
   for (uint32_t seen = 0;; ++seen) {
     const auto called = [&] { return runs.load(std::memory_order_acquire) != seen; };
@@ -159,6 +181,37 @@ void ThreadTeam::work(int index) {
     if (stopping_) return;
     take_part(index);
   }
+}
+
+std::vector<int> parse_cpus(const std::string& text) {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  std::vector<int> cpus;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  const auto number = [&] {
+    int value = 0;
+    const auto [next, error] = std::from_chars(at, end, value);
+    if (error != std::errc() || value < 0 || value >= CPU_SETSIZE || next == at)
+      fail("\"{}\" is no list of CPUs like 0-3,6", printable(text));
+    at = next;
+    return value;
+  };
+  const auto skip = [&](char c) { return at < end && *at == c && ++at; };
+  do {
+    const int first = number(), last = skip('-') ? number() : first;
+    if (last < first) fail("\"{}\": {}-{} runs backwards", printable(text), first, last);
+    for (int cpu = first; cpu <= last; ++cpu) {
+      if (!CPU_ISSET(static_cast<size_t>(cpu), &allowed))
+        fail("\"{}\": this process may not run on CPU {}", printable(text), cpu);
+      if (std::ranges::find(cpus, cpu) != cpus.end()) fail("\"{}\" names CPU {} twice", printable(text), cpu);
+      cpus.push_back(cpu);
+    }
+  } while (skip(','));
+  if (at != end || cpus.size() > 256)
+    fail("\"{}\" is no list of at most 256 CPUs like 0-3,6", printable(text));
+  return cpus;
 }
 
 int cgroup_cpus(const std::string& root, std::string group) {

@@ -65,8 +65,10 @@ class TeamMember {
 // and then sleep. While other processes want the same cores, runs have fewer members (see ActiveMembers).
 class ThreadTeam {
  public:
-  // `threads` in 1..256 including the caller of run(); 0 means one per physical core.
-  explicit ThreadTeam(int threads = 0);
+  // `threads` in 1..256 including the caller of run(); 0 means one per physical core, or one per CPU of
+  // `cpus`. Where that is given (see parse_cpus), member i runs only on its entry i modulo its size, the
+  // calling thread from its first run() on.
+  explicit ThreadTeam(int threads = 0, std::vector<int> cpus = {});
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
 
@@ -89,8 +91,12 @@ class ThreadTeam {
     std::thread thread;
   };
 
+  void pin(int index) const;
+
+  const std::vector<int> cpus_;
   const int size_;
   std::vector<Worker> workers_;
+  std::thread::id caller_;  // of the last run, which is pinned
   ActiveMembers active_;
   const std::function<void(TeamMember&)>* task_ = nullptr;
   int members_ = 0;  // of this run
@@ -107,6 +113,10 @@ class ThreadTeam {
 // Physical cores this process may run on, but no more than the processor time its cgroup allows it, as for a
 // container with 2 CPUs of a large host; at least 1.
 int physical_cores();
+
+// CPUs of a list like "0-3,6", in its order. Errors: not such a list; a CPU twice, or one that this process
+// may not run on.
+std::vector<int> parse_cpus(const std::string& text);
 
 // Whole CPUs' worth of time that the cgroup (version 2) `group` under the mount point `root` allows, itself
 // and those it lies in; 0: no limit. At least 1 otherwise.

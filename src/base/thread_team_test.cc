@@ -1,6 +1,7 @@
 #include "base/thread_team.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <chrono>
 #include <ctime>
@@ -8,6 +9,8 @@
 #include <fstream>
 #include <numeric>
 #include <thread>
+
+#include "base/error.h"
 
 namespace chorus {
 namespace {
@@ -91,6 +94,27 @@ TEST(ThreadTeam, SleepsBetweenRuns) {
   const std::clock_t before = std::clock();                    // of all threads of the process
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.004);
+}
+
+TEST(ThreadTeam, RunsWhereItIsBound) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  int last = CPU_SETSIZE - 1;
+  while (!CPU_ISSET(static_cast<size_t>(last), &before)) --last;
+  std::atomic<int> wrong{0};
+  {
+    ThreadTeam team(3, parse_cpus(std::to_string(last)));
+    team.run([&](TeamMember&) { wrong += sched_getcpu() != last; });
+    EXPECT_EQ(ThreadTeam(0, {last}).size(), 1);
+  }
+  sched_setaffinity(0, sizeof before, &before);
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ParseCpus, RefusesWhatIsNoListOfThem) {
+  for (const char* text :
+       {"", "a", "-1", "0-", "0,", ",0", "0,0", "0-0,0", "1-0", "0 ", "0x", "1023", "99999999999"})
+    EXPECT_THROW(parse_cpus(text), Error) << text;
 }
 
 TEST(PhysicalCores, ObeyTheCgroupsAbove) {
