@@ -1,18 +1,24 @@
 #include "base/thread_team.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cassert>
+#include <charconv>
 #include <fstream>
 #include <set>
+#include <span>
 #include <string>
+#include <utility>
+
+#include "base/error.h"
 
 namespace chorus {
 namespace {
 
 constexpr int kSpins = 2000;  // about the length of a short operator, before yielding to other processes
-constexpr int kIdleSpins = 20'000;  // between two steps, before sleeping
+constexpr std::chrono::milliseconds kIdleSpin{1};  // between two steps, before sleeping
 
 void relax() { __builtin_ia32_pause(); }
 
@@ -28,18 +34,51 @@ void spin_until(F&& done) {
   }
 }
 
+using Clock = ActiveMembers::Clock;
+
+// A thread's time, to be compared with a later one of the same thread.
+struct ThreadTime {
+  Clock::time_point wall;
+  Clock::duration cpu;
+  long preemptions;
+};
+
+ThreadTime thread_time() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  const auto span = [](const timeval& t) {
+    return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec);
+  };
+  return {Clock::now(), span(usage.ru_utime) + span(usage.ru_stime), usage.ru_nivcsw};
+}
+
+// How long the thread could have run and did not. Waiting for a file is not that.
+Clock::duration kept_from_running(const ThreadTime& start, const ThreadTime& end) {
+  if (start.preemptions == end.preemptions) return {};
+  return std::max<Clock::duration>((end.wall - start.wall) - (end.cpu - start.cpu), {});
+}
+
+// The process's place among the cgroups of version 2, as "/a/b".
+std::string own_cgroup() {
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("0::/")) return line.substr(3);
+  }
+  return "";
+}
+
 }  // namespace
 
 void TeamMember::barrier() {
-  loop_ = 0;
-  if (count_ == 1) {
-    for (auto& loop : team_->loops_) loop.next.store(0, std::memory_order_relaxed);
-    return;
-  }
+  const int loops = std::exchange(loop_, 0);  // the same for every member
+  const auto restart_loops = [&] {
+    for (int i = 0; i < loops; ++i) team_->loops_[i].next.store(0, std::memory_order_relaxed);
+  };
+  if (count_ == 1) return restart_loops();
   const uint32_t phase = team_->phase_.load(std::memory_order_relaxed);
   if (team_->arrived_.fetch_add(1, std::memory_order_acq_rel) == count_ - 1) {
     // The last to arrive: nobody else is in a loop now, so the counters can start over.
-    for (auto& loop : team_->loops_) loop.next.store(0, std::memory_order_relaxed);
+    restart_loops();
     team_->arrived_.store(0, std::memory_order_relaxed);
     team_->phase_.store(phase + 1, std::memory_order_release);
     return;
@@ -70,39 +109,122 @@ std::atomic<int64_t>& TeamMember::loop_counter() {
   return team_->loops_[loop_++].next;
 }
 
-ThreadTeam::ThreadTeam(int threads) : size_(threads == 0 ? physical_cores() : threads) {
+ThreadTeam::ThreadTeam(int threads, std::vector<int> cpus)
+    : cpus_(std::move(cpus)),
+      size_(threads != 0    ? threads
+            : cpus_.empty() ? physical_cores()
+                            : static_cast<int>(cpus_.size())),
+      workers_(static_cast<size_t>(size_)),
+      active_(size_) {
   assert(size_ >= 1 && size_ <= 256);
-  for (int i = 1; i < size_; ++i) threads_.emplace_back([this, i] { work(i); });
+  for (int i = 1; i < size_; ++i) {
+    workers_[static_cast<size_t>(i)].thread = std::thread([this, i] { work(i); });
+  }
 }
 
 ThreadTeam::~ThreadTeam() {
   stopping_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (Worker& worker : workers_) {
+    if (!worker.thread.joinable()) continue;
+    worker.runs.fetch_add(1, std::memory_order_release);
+    worker.runs.notify_one();
+    worker.thread.join();
+  }
+}
+
+// May fail if the process has lost that CPU since: then the thread runs wherever it may.
+void ThreadTeam::pin(int index) const {
+  if (cpus_.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(cpus_[static_cast<size_t>(index) % cpus_.size()]), &set);
+  sched_setaffinity(0, sizeof set, &set);
 }
 
 void ThreadTeam::run(const std::function<void(TeamMember&)>& f) {
+  if (caller_ != std::this_thread::get_id()) {
+    caller_ = std::this_thread::get_id();
+    pin(0);
+  }
+  const Clock::time_point start = Clock::now();
   task_ = &f;
+  members_ = active_.count();
   signals_.store(0, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
-  TeamMember member(this, 0, size_);
-  f(member);
+  const std::span<Worker> members = std::span(workers_).first(static_cast<size_t>(members_));
+  for (Worker& worker : members.subspan(1)) {
+    worker.runs.fetch_add(1, std::memory_order_release);
+    worker.runs.notify_one();
+  }
+  take_part(0);
+  const Clock::time_point end = Clock::now();
+  Clock::duration lost{};
+  for (const Worker& worker : members) lost = std::max(lost, worker.lost);
+  active_.ran(end, end - start, lost);
+}
+
+// This thread's part of a run; returns when all are done.
+void ThreadTeam::take_part(int index) {
+  const ThreadTime start = thread_time();
+  TeamMember member(this, index, members_);
+  (*task_)(member);
+  workers_[static_cast<size_t>(index)].lost = kept_from_running(start, thread_time());
   member.barrier();
 }
 
 void ThreadTeam::work(int index) {
-  uint32_t seen = 0;
-  for (;;) {
-    for (int spins = 0; spins < kIdleSpins && generation_.load(std::memory_order_acquire) == seen; ++spins)
-      relax();
-    generation_.wait(seen, std::memory_order_acquire);
-    ++seen;
+  pin(index);
+  const std::atomic<uint32_t>& runs = workers_[static_cast<size_t>(index)].runs;
+  for (uint32_t seen = 0;; ++seen) {
+    const auto called = [&] { return runs.load(std::memory_order_acquire) != seen; };
+    for (const auto end = Clock::now() + kIdleSpin; !called() && Clock::now() < end;) relax();
+    runs.wait(seen, std::memory_order_acquire);
     if (stopping_) return;
-    TeamMember member(this, index, size_);
-    (*task_)(member);
-    member.barrier();
+    take_part(index);
+  }
+}
+
+std::vector<int> parse_cpus(const std::string& text) {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  std::vector<int> cpus;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  const auto number = [&] {
+    int value = 0;
+    const auto [next, error] = std::from_chars(at, end, value);
+    if (error != std::errc() || value < 0 || value >= CPU_SETSIZE || next == at)
+      fail("\"{}\" is no list of CPUs like 0-3,6", printable(text));
+    at = next;
+    return value;
+  };
+  const auto skip = [&](char c) { return at < end && *at == c && ++at; };
+  do {
+    const int first = number(), last = skip('-') ? number() : first;
+    if (last < first) fail("\"{}\": {}-{} runs backwards", printable(text), first, last);
+    for (int cpu = first; cpu <= last; ++cpu) {
+      if (!CPU_ISSET(static_cast<size_t>(cpu), &allowed))
+        fail("\"{}\": this process may not run on CPU {}", printable(text), cpu);
+      if (std::ranges::find(cpus, cpu) != cpus.end()) fail("\"{}\" names CPU {} twice", printable(text), cpu);
+      cpus.push_back(cpu);
+    }
+  } while (skip(','));
+  if (at != end || cpus.size() > 256)
+    fail("\"{}\" is no list of at most 256 CPUs like 0-3,6", printable(text));
+  return cpus;
+}
+
+int cgroup_cpus(const std::string& root, std::string group) {
+  int64_t least = 0;
+  for (;; group.resize(group.find_last_of('/'))) {
+    while (!group.empty() && group.back() == '/') group.pop_back();
+    std::ifstream file(root + group + "/cpu.max");
+    int64_t quota = 0, period = 0;  // in microseconds; a quota of "max" is no number
+    if (file >> quota >> period && quota > 0 && period > 0) {
+      const int64_t cpus = std::max<int64_t>(quota / period, 1);
+      least = least == 0 ? cpus : std::min(least, cpus);
+    }
+    if (group.find('/') == std::string::npos) return static_cast<int>(std::min<int64_t>(least, 1 << 16));
   }
 }
 
@@ -119,7 +241,9 @@ int physical_cores() {
     if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
     cores.insert(siblings);
   }
-  return std::clamp(static_cast<int>(cores.size()), 1, 256);
+  const int limit = cgroup_cpus("/sys/fs/cgroup", own_cgroup());
+  const auto count = static_cast<int>(cores.size());
+  return std::clamp(limit > 0 ? std::min(limit, count) : count, 1, 256);
 }
 
 }  // namespace chorus

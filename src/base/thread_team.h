@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
+
+#include "base/active_members.h"
 
 namespace chorus {
 
@@ -58,30 +61,46 @@ class TeamMember {
   int64_t signals_ = 0;  // given in this run
 };
 
-// Threads that run one function together again and again. Between runs they spin for a moment and then sleep.
+// Threads that run one function together again and again. Between runs they spin for a millisecond at most
+// and then sleep. While other processes want the same cores, runs have fewer members (see ActiveMembers).
 class ThreadTeam {
  public:
-  // `threads` in 1..256 including the caller of run(); 0 means one per physical core.
-  explicit ThreadTeam(int threads = 0);
+  // `threads` in 1..256 including the caller of run(); 0 means one per physical core, or one per CPU of
+  // `cpus`. Where that is given (see parse_cpus), member i runs only on its entry i modulo its size, the
+  // calling thread from its first run() on.
+  explicit ThreadTeam(int threads = 0, std::vector<int> cpus = {});
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
 
-  int size() const { return size_; }
+  int size() const { return size_; }  // the most members that a run can have
 
   // Runs f on every member, the calling thread being member 0, and returns when all are done. One run at a
-  // time; f must not throw.
+  // time; f must not throw, and takes the number of members from its TeamMember.
   void run(const std::function<void(TeamMember&)>& f);
 
  private:
   friend class TeamMember;
   void work(int index);
+  void take_part(int index);
 
+  // Of one thread; the first is the caller's. On cache lines of their own, as all that follows: they are
+  // written at different times by different threads.
+  struct alignas(64) Worker {
+    std::atomic<uint32_t> runs{0};          // it was called to; it sleeps on this
+    ActiveMembers::Clock::duration lost{};  // in the last run, while it was kept from running
+    std::thread thread;
+  };
+
+  void pin(int index) const;
+
+  const std::vector<int> cpus_;
   const int size_;
-  std::vector<std::thread> threads_;
+  std::vector<Worker> workers_;
+  std::thread::id caller_;  // of the last run, which is pinned
+  ActiveMembers active_;
   const std::function<void(TeamMember&)>* task_ = nullptr;
+  int members_ = 0;  // of this run
   bool stopping_ = false;
-  // Each on its own cache line: they are written at different times by different threads.
-  alignas(64) std::atomic<uint32_t> generation_{0};  // counts runs; workers sleep on it
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};   // counts barriers
   alignas(64) std::atomic<int64_t> signals_{0};  // of all members in this run
@@ -91,7 +110,16 @@ class ThreadTeam {
   Counter loops_[TeamMember::kMaxLoops];
 };
 
-// Physical cores this process may run on; at least 1.
+// Physical cores this process may run on, but no more than the processor time its cgroup allows it, as for a
+// container with 2 CPUs of a large host; at least 1.
 int physical_cores();
+
+// CPUs of a list like "0-3,6", in its order. Errors: not such a list; a CPU twice, or one that this process
+// may not run on.
+std::vector<int> parse_cpus(const std::string& text);
+
+// Whole CPUs' worth of time that the cgroup (version 2) `group` under the mount point `root` allows, itself
+// and those it lies in; 0: no limit. At least 1 otherwise.
+int cgroup_cpus(const std::string& root, std::string group);
 
 }  // namespace chorus

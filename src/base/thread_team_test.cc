@@ -1,8 +1,16 @@
 #include "base/thread_team.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
+#include <thread>
+
+#include "base/error.h"
 
 namespace chorus {
 namespace {
@@ -17,7 +25,7 @@ TEST(ThreadTeam, BarrierOrdersPhases) {
         for (int phase = 1; phase <= 20; ++phase) {
           values[static_cast<size_t>(member.index())] = phase;
           member.barrier();
-          for (const int value : values) wrong += value != phase;
+          for (int i = 0; i < member.count(); ++i) wrong += values[static_cast<size_t>(i)] != phase;
           member.barrier();
         }
       });
@@ -70,13 +78,61 @@ TEST(ThreadTeam, ASignalShowsWhatWasWrittenBefore) {
           member.signal();
           member.for_chunks(3, [](int64_t) {});
           member.await_signals();
-          for (const int value : written) wrong += value == round ? 0 : 1;
+          for (int i = 0; i < member.count(); ++i) wrong += written[static_cast<size_t>(i)] != round;
           member.barrier();
         }
       });
       EXPECT_EQ(wrong, 0);
     }
   }
+}
+
+TEST(ThreadTeam, SleepsBetweenRuns) {
+  ThreadTeam team(4);
+  team.run([](TeamMember& member) { member.barrier(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // time to fall asleep
+  const std::clock_t before = std::clock();                    // of all threads of the process
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.004);
+}
+
+TEST(ThreadTeam, RunsWhereItIsBound) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  int last = CPU_SETSIZE - 1;
+  while (!CPU_ISSET(static_cast<size_t>(last), &before)) --last;
+  std::atomic<int> wrong{0};
+  {
+    ThreadTeam team(3, parse_cpus(std::to_string(last)));
+    team.run([&](TeamMember&) { wrong += sched_getcpu() != last; });
+    EXPECT_EQ(ThreadTeam(0, {last}).size(), 1);
+  }
+  sched_setaffinity(0, sizeof before, &before);
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ParseCpus, RefusesWhatIsNoListOfThem) {
+  for (const char* text :
+       {"", "a", "-1", "0-", "0,", ",0", "0,0", "0-0,0", "1-0", "0 ", "0x", "1023", "99999999999"})
+    EXPECT_THROW(parse_cpus(text), Error) << text;
+}
+
+TEST(PhysicalCores, ObeyTheCgroupsAbove) {
+  const std::string root = testing::TempDir() + "/cgroups";
+  std::filesystem::create_directories(root + "/a/b");
+  const auto limit = [&](const std::string& group, const char* text) {
+    std::ofstream(root + group + "/cpu.max") << text;
+  };
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 0);
+  limit("/a/b", "max 100000\n");
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 0);
+  limit("/a", "250000 100000\n");
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 2);
+  EXPECT_EQ(cgroup_cpus(root, "/"), 0);
+  limit("", "50000 100000\n");
+  EXPECT_EQ(cgroup_cpus(root, "/a/b"), 1);
+  EXPECT_EQ(cgroup_cpus(root, ""), 1);
+  std::filesystem::remove_all(root);
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
       ->type_name("DIR");
   command.add_option("--threads", flags.threads, "Threads; 0: one per physical core")
       ->check(CLI::Range(0, 256));
+  command.add_option("--cpus", flags.cpus, "Bind the threads to these CPUs, as 0-3,6")->type_name("LIST");
   command.add_option("--kv-memory", flags.kv_memory, "Memory for keys and values, in MiB")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -59,6 +60,9 @@ std::string model_path(const std::string& name) {
 
 std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions options) {
   options.threads = flags.threads;
+  if (!flags.cpus.empty()) options.cpus = parse_cpus(flags.cpus);
+  if (!options.cpus.empty() && flags.threads > static_cast<int>(options.cpus.size()))
+    fail("--threads {}: --cpus names only {}", flags.threads, options.cpus.size());
   options.kv_bytes = static_cast<size_t>(flags.kv_memory) << 20;
   options.context_length = flags.context;
   if (!flags.no_cache) options.packed_cache = cache_directory() / "packed";

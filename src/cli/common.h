@@ -15,6 +15,7 @@ struct ModelFlags {
   std::vector<std::string> adapters;  // NAME=PATH
   std::string adapter_directory;
   int threads = 0;
+  std::string cpus;
   int kv_memory = 512;  // MiB
   int context = 0;
   bool no_cache = false;

@@ -20,7 +20,7 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
     : Runtime(TensorSource::open(path), options) {}
 
 Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
-    : team_(options.threads),
+    : team_(options.threads, options.cpus),
       cache_{.directory = options.packed_cache, .problem = {}},
       runner_(source, team_, cache_),
       tokenizer_([&] {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/thread_team.h"
 #include "engine/adapter_registry.h"
@@ -17,7 +18,8 @@
 namespace chorus {
 
 struct RuntimeOptions {
-  int threads = 0;                      // 0: one per physical core
+  int threads = 0;                      // 0: one per physical core, or per CPU of `cpus`
+  std::vector<int> cpus = {};           // that the threads are bound to (see ThreadTeam); empty: to none
   size_t kv_bytes = size_t{512} << 20;  // budget of the KV pages
   int context_length = 0;               // 0: the model's own, or what the budget holds
   int max_sequences = 64;

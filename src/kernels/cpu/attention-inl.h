@@ -169,7 +169,7 @@ void add_values(const PageWeights& of, int dim, int count) {
 template <KvType kType>
 void add_page_values(const AttentionTile& tile, int page, const PieceState& state, float* const* partials) {
   const int from = page * kPagePositions;
-  PageWeights of;
+  PageWeights of = {};
   of.page = state.pages[page];
   for (int query = 0; query < tile.queries;) {
     of.positions = clip(state.seen[query], from, kPagePositions);
