@@ -167,7 +167,7 @@ struct QuantizedTile {
     });
   }
 
-  // Halves `half` .. half + kHalves - 1 of a strip.
+  // Halves `half` .. half + kHalves - 1 of a strip. The first tile of a strip fetches it for all of them.
   template <int kHalves, int kRows>
   static void run(const MatmulArgs& args, int strip, int half, int row) {
     const int blocks = (args.k + kBlockCols - 1) / kBlockCols;
@@ -176,7 +176,7 @@ struct QuantizedTile {
     __m256 products[kHalves][kRows];
     for_each(products, [](__m256& product, int, int) { product = _mm256_setzero_ps(); });
     for (int b = 0; b < blocks; ++b, block += Block::kBlockBytes) {
-      if constexpr (kHalves == 2) Block::prefetch(block + kPrefetchBytes);
+      if (half == 0 && row == 0) Block::prefetch(block + kPrefetchBytes);
       for (int g = 0; g < kGroupsPerBlock; ++g, x.next_group()) {
         add_group(block + Block::kHeaderBytes + g * Block::kGroupBytes + half * 32,
                   block + g * Block::kScaleBytes + half * Block::kScaleBytes / 2, x, products);
