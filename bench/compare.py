@@ -87,7 +87,7 @@ def row(work, figures, runs, checks):
 
 
 def rates(medians, unit="tok/s"):
-    return [f"{name} {value:,.1f} {unit}" for name, value in medians.items()]
+    return [f"{name} {tables.number(value)} {unit}" for name, value in medians.items()]
 
 
 def chorus_median(runs, *path):
