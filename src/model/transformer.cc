@@ -96,7 +96,7 @@ Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages,
       normed(l.rows, config.hidden, kn.int8_activations, true),
       attended(l.rows, config.q_width(), kn.int8_activations),
       gated(l.rows, config.ffn, kn.int8_activations),
-      outputs(l.logit_rows, config.hidden, kn.int8_activations),
+      outputs(l.logit_rows, config.hidden, kn.int8_activations, true),
       partials(attention_partials(l.rows, config.heads, config.head_dim, l.context_length)),
       arrivals(attention_arrivals(l.rows, config.kv_heads)),
       shrunk(floats(kMaxGroup * shrunk_rows(l), l.lora_floats_per_row)) {
@@ -205,9 +205,11 @@ void Transformer::Impl::mlp_block(Stream& s, int index) {
 void Transformer::Impl::head(Stream& s) {
   const int rows = static_cast<int>(batch->logit_rows.size());
   if (rows == 0) return;
-  Activations& input = norm_residual(s, model.final_norm, batch->logit_rows.data(), rows, false, outputs);
-  const LinearTask task{&model.head_matrix(), logits.data(), config.vocab};
-  linear_group(s, k, input.input(rows), {&task, 1}, InputGroup::kHead, 0, lora(s, output_segments));
+  Activations& input = norm_residual(s, model.final_norm, batch->logit_rows.data(), rows, true, outputs);
+  // Nothing after the head evens out what rounding its input costs: with 16 bits SmolLM2's mean KL falls from
+  // 0.0021 to 0.0014, for 3 % of the time of a decode step of one row and one thread.
+  const LinearTask task{&model.head_matrix(), logits.data(), config.vocab, false, true};
+  linear_group(s, k, input.fine_input(rows), {&task, 1}, InputGroup::kHead, 0, lora(s, output_segments));
   if (config.final_soft_cap > 0) {
     k.sync(s);
     k.soft_cap(s, {logits.data(), int64_t{rows} * config.vocab, config.final_soft_cap});
