@@ -98,7 +98,7 @@ std::string fingerprint(Runtime& runtime, std::string_view input) {
   hash.add(runtime.engine().config().model_id);
   for (const std::string& name : runtime.adapters().names()) {
     const AdapterHandle adapter = runtime.adapters().find(name);
-    hash.add(fmt::format("\n{}={}", name, adapter->id()));
+    hash.add(fmt::format("\n{}={} {}", name, adapter->id(), static_cast<int>(adapter->form())));
   }
   return to_hex(hash.finish());
 }

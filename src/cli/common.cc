@@ -27,6 +27,14 @@ fs::path cache_directory() {
   return fs::path(home == nullptr ? "." : home) / ".cache" / "chorus";
 }
 
+std::string describe(const AdapterInfo& adapter) {
+  const bool int8 = adapter.form == AdapterForm::kInt8;
+  std::string text = fmt::format("adapter {}: {}, {:.1f} MB", adapter.name, int8 ? "int8" : "exact",
+                                 static_cast<double>(adapter.bytes) / 1e6);
+  if (!adapter.divergence) return text;
+  return text + fmt::format(", int8 is {:.6f} nats from exact", *adapter.divergence);
+}
+
 }  // namespace
 
 void add_model_flags(CLI::App& command, ModelFlags& flags) {
@@ -73,6 +81,9 @@ std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions op
   }
   if (!flags.adapter_directory.empty()) runtime->adapters().load_directory(flags.adapter_directory);
   for (const std::string& adapter : flags.adapters) runtime->adapters().load_flag(adapter);
+  for (const AdapterInfo& adapter : runtime->adapters().infos()) {
+    fmt::print(stderr, "{}\n", describe(adapter));
+  }
   return runtime;
 }
 

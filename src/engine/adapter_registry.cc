@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "model/adapter_pack.h"
 
 namespace chorus {
 namespace {
@@ -53,16 +54,25 @@ std::vector<MixPart> parse_mix(std::string_view text) {
   }
 }
 
-AdapterRegistry::AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names)
-    : config_(config), base_names_(std::move(base_names)) {}
+AdapterRegistry::AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names,
+                                 DivergenceProbe probe)
+    : config_(config), base_names_(std::move(base_names)), probe_(std::move(probe)) {}
+
+AdapterRegistry::Entry AdapterRegistry::choose_form(AdapterHandle exact) const {
+  if (!probe_) return {std::move(exact), {}};
+  AdapterHandle int8 = to_int8(*exact);
+  if (int8->bytes() >= exact->bytes()) return {std::move(exact), {}};
+  const double divergence = probe_(*exact, *int8);
+  return {divergence <= kMaxInt8Divergence ? std::move(int8) : std::move(exact), divergence};
+}
 
 void AdapterRegistry::load(const std::string& name, const std::string& path) {
   require_name(name);
   if (std::ranges::find(base_names_, name) != base_names_.end())
     fail("adapter name \"{}\" is the base's", name);
-  AdapterHandle adapter = load_adapter(path, config_);
+  Entry entry = choose_form(load_adapter(path, config_));
   const std::lock_guard lock(mutex_);
-  adapters_[name] = std::move(adapter);
+  adapters_[name] = std::move(entry);
 }
 
 void AdapterRegistry::load_flag(std::string_view flag) {
@@ -86,7 +96,7 @@ void AdapterRegistry::load_directory(const std::string& directory) {
 }
 
 bool AdapterRegistry::unload(const std::string& name) {
-  AdapterHandle removed;  // declared first: if this was its last user, it is freed after the lock
+  Entry removed;  // declared first: if this was its last user, it is freed after the lock
   const std::lock_guard lock(mutex_);
   const auto it = adapters_.find(name);
   if (it == adapters_.end()) return false;
@@ -98,14 +108,23 @@ bool AdapterRegistry::unload(const std::string& name) {
 std::vector<std::string> AdapterRegistry::names() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
-  for (const auto& [name, adapter] : adapters_) names.push_back(name);
+  for (const auto& [name, entry] : adapters_) names.push_back(name);
   return names;
+}
+
+std::vector<AdapterInfo> AdapterRegistry::infos() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<AdapterInfo> infos;
+  for (const auto& [name, entry] : adapters_) {
+    infos.push_back({name, entry.adapter->form(), entry.adapter->bytes(), entry.divergence});
+  }
+  return infos;
 }
 
 AdapterHandle AdapterRegistry::find(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   const auto it = adapters_.find(name);
-  return it == adapters_.end() ? nullptr : it->second;
+  return it == adapters_.end() ? nullptr : it->second.adapter;
 }
 
 std::vector<AdapterUse> AdapterRegistry::resolve(std::string_view mix) const {

@@ -63,6 +63,27 @@ TEST_F(Registry, LoadsResolvesAndUnloads) {
   EXPECT_EQ(uses[1].adapter.use_count(), 1) << "what is in use stays";
 }
 
+// The form follows the probe; what is found is told.
+TEST_F(Registry, TakesInt8WhereItIsCloseEnough) {
+  double divergence = 0.9 * kMaxInt8Divergence;
+  AdapterRegistry registry(config_, {"base"}, [&](const Adapter& exact, const Adapter& other) {
+    EXPECT_EQ(exact.form(), AdapterForm::kExact);
+    EXPECT_EQ(other.form(), AdapterForm::kInt8);
+    return divergence;
+  });
+  registry.load("near", golden("adapters/rank64"));
+  divergence = 1.1 * kMaxInt8Divergence;
+  registry.load("far", golden("adapters/rank64"));
+  const std::vector<AdapterInfo> infos = registry.infos();
+  ASSERT_EQ(infos.size(), 2u);
+  EXPECT_EQ(infos[0].name, "far");
+  EXPECT_EQ(infos[0].form, AdapterForm::kExact);
+  EXPECT_EQ(infos[0].divergence, divergence);
+  EXPECT_EQ(infos[1].form, AdapterForm::kInt8);
+  EXPECT_LT(infos[1].bytes, infos[0].bytes);
+  EXPECT_EQ(registry.find("near")->form(), AdapterForm::kInt8);
+}
+
 TEST_F(Registry, AFailedLoadLeavesWhatWasThere) {
   registry_.load("a", adapter_);
   const std::string id = registry_.find("a")->id();

@@ -11,6 +11,7 @@
 #include "base/process_memory.h"
 #include "engine/step_loop.h"
 #include "model/adapter_io.h"
+#include "model/adapter_pack.h"
 
 namespace chorus {
 namespace {
@@ -124,7 +125,8 @@ void Benchmark::describe() {
 void Benchmark::make_adapters() {
   begin_part("adapters", 0, 0);
   for (int i = 0; i < options_.adapters; ++i) {
-    adapters_.push_back(random_adapter(runtime_.model().config, options_.rank, static_cast<uint64_t>(i) + 1));
+    adapters_.push_back(
+        to_int8(*random_adapter(runtime_.model().config, options_.rank, static_cast<uint64_t>(i) + 1)));
     tell();
   }
 }

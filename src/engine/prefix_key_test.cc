@@ -31,6 +31,17 @@ TEST(PrefixKey, SameContentInAnotherObjectIsTheSame) {
   EXPECT_EQ(prefix_seed(hash, "m", "", one), prefix_seed(hash, "m", "", two));
 }
 
+TEST(PrefixKey, FormsOfAnAdapterDiffer) {
+  Sha256 hash;
+  const auto adapter = [](AdapterForm form) {
+    return std::make_shared<Adapter>("a", form, std::vector<LoraMatrices>(1), Buffer<std::byte>());
+  };
+  const std::vector<AdapterUse> exact = {{adapter(AdapterForm::kExact), 1}};
+  const std::vector<AdapterUse> int8 = {{adapter(AdapterForm::kInt8), 1}};
+  EXPECT_NE(prefix_seed(hash, "m", "", exact), prefix_seed(hash, "m", "", int8));
+  EXPECT_NE(adapter_key(hash, exact), adapter_key(hash, int8));
+}
+
 TEST(PrefixKey, ABlockDependsOnAllBeforeIt) {
   Sha256 hash;
   const std::vector<int32_t> tokens(kPagePositions, 3);

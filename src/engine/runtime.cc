@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "engine/text_files.h"
+#include "model/adapter_probe.h"
 
 namespace chorus {
 namespace {
@@ -11,6 +12,13 @@ namespace {
 std::string token_text(const Tokenizer& tokenizer, std::optional<int32_t> id) {
   return id ? tokenizer.token_bytes(*id) : std::string();
 }
+
+// What the forms of an adapter are compared on.
+constexpr std::string_view kProbeText =
+    "The old keeper climbed the stairs of the tower every evening, lit the lamp and wrote down what he saw: "
+    "ships, weather, birds. One night he asked himself: who reads this? \"Tell me,\" he said to the sea, "
+    "\"what should I write tomorrow?\" The answer came in three parts, and the first of them was";
+constexpr size_t kProbeTokens = 48;
 
 constexpr int kLoraFloatsPerRow = 512;  // sum of ranks of one row's mix
 
@@ -61,12 +69,24 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
                           .lora_floats_per_row = engine.max_lora_floats_per_row,
                           .segments = engine.max_segments()};
   runner_.reserve(pages, limits);
-  adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"});
+  DivergenceProbe probe;
+  if (!options.exact_adapters) {
+    probe = [this](const Adapter& exact, const Adapter& other) { return probe_adapter(exact, other); };
+  }
+  adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"}, std::move(probe));
   engine_ = std::make_unique<Engine>(
       engine, [this, observer = options.observer](const Batch& batch, std::span<float> logits) {
         runner_.forward(batch, logits);
         if (observer) observer(batch, logits);
       });
+}
+
+// On threads of its own: the team may be in a step.
+double Runtime::probe_adapter(const Adapter& exact, const Adapter& other) const {
+  std::vector<int32_t> tokens = encode_text(kProbeText);
+  if (tokens.size() > kProbeTokens) tokens.resize(kProbeTokens);
+  ThreadTeam team(team_.size());
+  return adapter_divergence(model(), team, exact, other, tokens);
 }
 
 const ChatTemplate& Runtime::chat_template() const {

@@ -26,6 +26,7 @@ struct RuntimeOptions {
   int max_rows = 512;  // of a step
   int prefill_chunk = 256;
   std::string packed_cache;         // directory for packed models (see packed_cache.h); empty: none
+  bool exact_adapters = false;      // keep every adapter in its file's own type
   bool poison_freed_pages = false;  // fill KV pages with NaN when nobody may read them again; for tests
   // Sees every step's batch and logits after it has run; for measurements.
   std::function<void(const Batch& batch, std::span<const float> logits)> observer;
@@ -62,6 +63,7 @@ class Runtime {
 
  private:
   Runtime(TensorSource source, const RuntimeOptions& options);
+  double probe_adapter(const Adapter& exact, const Adapter& other) const;
 
   ThreadTeam team_;
   PackedCache cache_;

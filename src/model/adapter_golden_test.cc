@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "model/adapter_io.h"
+#include "model/adapter_pack.h"
+#include "model/adapter_probe.h"
 #include "model/golden_test_util.h"
 
 namespace chorus {
@@ -49,6 +51,18 @@ TEST_P(AdapterGolden, Peft) {
   check(GetParam().name, GetParam().base + ".gguf");
 }
 
+// Of the same order as what int8 activations cost.
+TEST_P(AdapterGolden, Int8IsClose) {
+  const Model model = load_golden_model(GetParam().base);
+  const AdapterHandle exact = load(GetParam().name, model), int8 = to_int8(*exact);
+  EXPECT_EQ(int8->id(), exact->id());
+  EXPECT_NE(int8->form(), exact->form());
+  for (const Kernels* kernels : available_kernels()) {
+    const std::vector<float> logits = run_sequence(model, *kernels, {golden_.tokens, {{int8.get(), 1}}});
+    EXPECT_LE(relative_error(logits, golden_.logits), 0.02) << kernels->name;
+  }
+}
+
 TEST_P(AdapterGolden, Gguf) {
   if (!GetParam().has_gguf) GTEST_SKIP() << "one alpha cannot say it, or the base has no output.weight";
   check(GetParam().name + ".gguf", GetParam().base);
@@ -72,8 +86,8 @@ TEST_F(AdapterMix, WeightedSumOfTwo) {
   }
 }
 
-// Rows of the base, of two adapters and of their mix in one batch.
-TEST_F(AdapterMix, EachSequenceIsAsAlone) {
+// Rows of the base, of two adapters and of their mix in one batch; the adapters as they are and in int8.
+void expect_each_as_alone(const Adapter& a, const Adapter& b) {
   for (const char* file : {"llama_tied", "llama_tied_q4_0.gguf"}) {
     const Model model = load_golden_model(file);
     const std::vector<int32_t> tokens = read_golden("adapters/mix").tokens;
@@ -81,10 +95,10 @@ TEST_F(AdapterMix, EachSequenceIsAsAlone) {
       return std::vector<int32_t>(tokens.begin(), tokens.begin() + count);
     };
     const std::vector<TestSequence> sequences = {{first(9), {}},
-                                                 {first(24), {{a_.get(), 1}}},
-                                                 {first(17), {{a_.get(), 1}}},
-                                                 {first(20), {{b_.get(), 0.5f}}},
-                                                 {first(3), {{a_.get(), 0.75f}, {b_.get(), -0.5f}}},
+                                                 {first(24), {{&a, 1}}},
+                                                 {first(17), {{&a, 1}}},
+                                                 {first(20), {{&b, 0.5f}}},
+                                                 {first(3), {{&a, 0.75f}, {&b, -0.5f}}},
                                                  {first(18), {}}};
     for (const Kernels* kernels : available_kernels()) {
       for (const int chunk : {1 << 20, 4}) {
@@ -96,6 +110,19 @@ TEST_F(AdapterMix, EachSequenceIsAsAlone) {
       }
     }
   }
+}
+
+TEST_F(AdapterMix, EachSequenceIsAsAlone) { expect_each_as_alone(*a_, *b_); }
+TEST_F(AdapterMix, EachSequenceIsAsAloneInInt8) { expect_each_as_alone(*to_int8(*a_), *to_int8(*b_)); }
+
+// Nothing between an adapter and itself; something, but little, between its forms; much between two.
+TEST_F(AdapterMix, DivergenceTellsFormsApart) {
+  const std::vector<int32_t> tokens = read_golden("adapters/mix").tokens;
+  ThreadTeam team(2);
+  EXPECT_EQ(adapter_divergence(model_, team, *a_, *a_, tokens), 0);
+  const double forms = adapter_divergence(model_, team, *a_, *to_int8(*a_), tokens);
+  EXPECT_GT(forms, 0);
+  EXPECT_LT(forms * 100, adapter_divergence(model_, team, *a_, *b_, tokens));
 }
 
 // An adapter whose weight is 0 is the base; so is none.
@@ -126,7 +153,6 @@ void expect_bytes_of_elements(const AdapterCase& c) {
 
 TEST(AdapterMemory, IsThatOfItsElements) { expect_bytes_of_elements({"rank64", "llama_tied", true}); }
 
-// Until a strip of fewer than 16 rows is stored narrow, A takes the memory of ranks rounded up to 16.
 TEST(AdapterMemory, IsThatOfItsElementsAtAnyRank) {
   for (const AdapterCase& c : kCases) expect_bytes_of_elements(c);
 }
