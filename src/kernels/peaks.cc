@@ -72,9 +72,12 @@ const Int8Unit* int8_unit(std::string_view kernels) {
 
 double multiply_rate(ThreadTeam& team, const Int8Unit& unit) {
   constexpr double kPerThread = 4e9;
-  const auto rounds = static_cast<int64_t>(kPerThread / unit.operations);
-  const double seconds = team_seconds(team, [&](TeamMember&) { unit.multiply(rounds); });
-  return static_cast<double>(rounds) * unit.operations * team.size() / seconds;
+  const auto rounds = static_cast<int64_t>(kPerThread / unit.operations) * team.size();
+  const double seconds = team_seconds(team, [&](TeamMember& member) {  // fewer than the team has, at times
+    const auto [begin, end] = member.share(rounds);
+    unit.multiply(end - begin);
+  });
+  return static_cast<double>(rounds) * unit.operations / seconds;
 }
 
 }  // namespace chorus
