@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compares `chorus eval` with transformers in float32 on the same dequantized weights, case by case.
 
-usage: accuracy.py BASE.gguf --chorus BINARY [--llama-cpp DIR] [--case NAME]... [--threads N] [--write-golden]
+usage: accuracy.py BASE.gguf --chorus BINARY [--exact] [--llama-cpp DIR] [--case NAME]... [--threads N]
+                   [--write-golden]
 
 Needs torch, transformers 5, peft, gguf and safetensors. Every case scores accuracy_text.txt as one sequence:
 the base, the two demo adapters, one adapter of random values (of a trained one's size) for every kind of PEFT
@@ -177,6 +178,8 @@ def run_chorus(arguments, case, adapters, positions, vocab):
     path = adapters.work / "chorus.logits"
     command = [arguments.chorus, "eval", arguments.base, TEXT, "--json", "--logits", path,
                "--threads", arguments.threads]
+    if arguments.exact:
+        command.append("--exact")
     for name in case.mix:
         command += ["--adapter", f"{name}={adapters.for_chorus(name)}"]
     if case.mix:
@@ -268,6 +271,7 @@ def parse_arguments():
     parser.add_argument("--llama-cpp")
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this; may repeat")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--exact", action="store_true", help="chorus runs with --exact")
     parser.add_argument("--write-golden", action="store_true")
     arguments = parser.parse_args()
     if arguments.write_golden and arguments.case:

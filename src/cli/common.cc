@@ -50,6 +50,9 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command.add_option("--kv-memory", flags.kv_memory, "Memory for keys and values, in MiB")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  command.add_flag(
+      "--exact", flags.exact,
+      "16-bit inputs of all products, adapters as in their files: slower, nearest to the model in f32");
   command.add_flag("--no-cache", flags.no_cache,
                    "Do not keep the packed model in the cache for the next start, nor use one that is there");
   command.add_option("--context", flags.context, "Longest sequence in tokens; 0: the model's own")
@@ -73,6 +76,7 @@ std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions op
     fail("--threads {}: --cpus names only {}", flags.threads, options.cpus.size());
   options.kv_bytes = static_cast<size_t>(flags.kv_memory) << 20;
   options.context_length = flags.context;
+  options.exact = flags.exact;
   if (!flags.no_cache) options.packed_cache = cache_directory() / "packed";
   auto runtime = std::make_unique<Runtime>(model_path(flags.model), options);
   if (!runtime->cache_problem().empty()) {

@@ -19,6 +19,7 @@ struct ModelFlags {
   int kv_memory = 512;  // MiB
   int context = 0;
   bool no_cache = false;
+  bool exact = false;
 };
 
 // Adds the positional MODEL and the flags above.

@@ -30,7 +30,7 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
 Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
     : team_(options.threads, options.cpus),
       cache_{.directory = options.packed_cache, .problem = {}},
-      runner_(source, team_, cache_),
+      runner_(source, team_, cache_, options.exact),
       tokenizer_([&] {
         TextFiles text = load_text_files(source);
         chat_template_ = std::move(text.chat_template);
@@ -70,7 +70,7 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
                           .segments = engine.max_segments()};
   runner_.reserve(pages, limits);
   DivergenceProbe probe;
-  if (!options.exact_adapters) {
+  if (!options.exact && !options.exact_adapters) {
     probe = [this](const Adapter& exact, const Adapter& other) { return probe_adapter(exact, other); };
   }
   adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"}, std::move(probe));

@@ -58,7 +58,8 @@ std::string_view text_of(std::span<const std::byte> bytes) {
 
 // nullptr: no such file, or not the one that would be written now.
 std::unique_ptr<MappedFile> open_packed(const std::string& path, const PackedLayout& layout) {
-  if (!fs::exists(path)) return nullptr;
+  std::error_code none;
+  if (fs::file_size(path, none) != layout.size) return nullptr;
   auto file = std::make_unique<MappedFile>(path);
   const std::span<const std::byte> bytes = file->bytes();
   if (bytes.size() != layout.size || !text_of(bytes).starts_with(layout.first_line)) return nullptr;

@@ -4,8 +4,8 @@
 
 namespace chorus {
 
-ModelRunner::ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache)
-    : team_(team), model_(load_model(source, team, cache)), kernels_(choose_kernels()) {}
+ModelRunner::ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache, bool exact)
+    : team_(team), model_(load_model(source, team, cache)), kernels_(choose_kernels()), exact_(exact) {}
 
 double ModelRunner::read_rate(std::span<const std::byte> data) const {
   return chorus::read_rate(team_, data);
@@ -23,7 +23,7 @@ double ModelRunner::int8_rate() const {
 
 void ModelRunner::reserve(int pages, const StepLimits& limits) {
   kv_ = std::make_unique<KvPages>(model_.config, kernels_.default_kv, pages);
-  transformer_ = std::make_unique<Transformer>(model_, kernels_, *kv_, limits);
+  transformer_ = std::make_unique<Transformer>(model_, kernels_, *kv_, limits, exact_);
 }
 
 }  // namespace chorus

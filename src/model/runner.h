@@ -14,8 +14,8 @@ namespace chorus {
 // What those above model/ need of it, without kernels.
 class ModelRunner {
  public:
-  // Loads the weights (see load_model).
-  ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache);
+  // Loads the weights (see load_model). `exact` as of Transformer.
+  ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache, bool exact = false);
 
   const Model& model() const { return model_; }
   const char* kernels_name() const { return kernels_.name; }
@@ -37,6 +37,7 @@ class ModelRunner {
   ThreadTeam& team_;
   Model model_;
   const Kernels& kernels_;
+  const bool exact_;
   std::unique_ptr<KvPages> kv_;
   std::unique_ptr<Transformer> transformer_;
 };

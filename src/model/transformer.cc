@@ -37,7 +37,7 @@ void head_segments(const Batch& batch, std::vector<LoraSegment>& out) {
 }  // namespace
 
 struct Transformer::Impl {
-  Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l);
+  Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l, bool exact_inputs);
 
   void step(Stream& s);
   void attention_block(Stream& s, int index);
@@ -45,6 +45,8 @@ struct Transformer::Impl {
   void add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
                        const NormWeight& post_norm);
   void head(Stream& s);
+  QuantizedRows quantized(Activations& a) const { return exact ? a.fine() : a.quantized(); }
+  LinearInput input(Activations& a, int rows) const { return exact ? a.fine_input(rows) : a.input(rows); }
   float* residual_rows(const Stream& s);
   RmsNormArgs norm_args(const float* x, float* y, const NormWeight& weight, int rows) const;
   Activations& norm_residual(Stream& s, const NormWeight& weight, const int32_t* row_index, int rows,
@@ -56,6 +58,7 @@ struct Transformer::Impl {
   const Kernels& k;
   const KvPages& kv;
   const StepLimits limits;
+  const bool exact;
 
   Buffer<float> residual;                  // [rows, hidden]
   Buffer<float> branch;                    // likewise, of models with post-norms
@@ -80,12 +83,14 @@ struct Transformer::Impl {
   std::span<float> logits;
 };
 
-Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l)
+Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l,
+                        bool exact_inputs)
     : model(m),
       config(m.config),
       k(kn),
       kv(pages),
       limits(l),
+      exact(exact_inputs),
       residual(floats(l.rows, config.hidden)),
       branch(floats(config.post_norms ? l.rows : 0, config.hidden)),
       q(floats(l.rows, config.q_width())),
@@ -94,8 +99,8 @@ Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages,
       gate(floats(l.rows, config.ffn)),
       up(floats(l.rows, config.ffn)),
       normed(l.rows, config.hidden, kn.int8_activations, true),
-      attended(l.rows, config.q_width(), kn.int8_activations),
-      gated(l.rows, config.ffn, kn.int8_activations),
+      attended(l.rows, config.q_width(), kn.int8_activations, exact),
+      gated(l.rows, config.ffn, kn.int8_activations, exact),
       outputs(l.logit_rows, config.hidden, kn.int8_activations, true),
       partials(attention_partials(l.rows, config.heads, config.head_dim, l.context_length)),
       arrivals(attention_arrivals(l.rows, config.kv_heads)),
@@ -132,7 +137,7 @@ Activations& Transformer::Impl::norm_residual(Stream& s, const NormWeight& weigh
   const bool alone = rows <= kAloneRows;
   Activations& out = alone ? own[static_cast<size_t>(s.member->index())].normed : shared;
   RmsNormArgs args = norm_args(residual_rows(s), out.values(), weight, rows);
-  args.quantized = fine ? out.fine() : out.quantized();
+  args.quantized = fine ? out.fine() : quantized(out);
   args.row_index = row_index;
   args.alone = alone;
   k.rms_norm(s, args);
@@ -144,7 +149,7 @@ Activations& Transformer::Impl::norm_residual(Stream& s, const NormWeight& weigh
 void Transformer::Impl::add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
                                         const NormWeight& post_norm) {
   float* y = config.post_norms ? branch.data() : residual.data();
-  const LinearTask task{&model.linear(index, target), y, config.hidden, !config.post_norms};
+  const LinearTask task{&model.linear(index, target), y, config.hidden, !config.post_norms, exact};
   linear_group(s, k, input, {&task, 1}, group_place(target).group, index, lora(s, batch->segments));
   k.sync(s);
   if (!config.post_norms) return;
@@ -159,14 +164,14 @@ void Transformer::Impl::attention_block(Stream& s, int index) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
-  Activations& input = norm_residual(s, w.attention_norm, nullptr, rows, true, normed);
+  Activations& rows_in = norm_residual(s, w.attention_norm, nullptr, rows, true, normed);
   // Of all that rounding the inputs of linears to 8 bits costs, V's share is the largest for its size:
   // SmolLM2 loses a fifth less for 2.5 % more products.
   const std::array<LinearTask, 3> qkv = {
-      {{&model.linear(index, Target::kQ), q.data(), config.q_width()},
-       {&model.linear(index, Target::kK), key.data(), config.kv_width()},
+      {{&model.linear(index, Target::kQ), q.data(), config.q_width(), false, exact},
+       {&model.linear(index, Target::kK), key.data(), config.kv_width(), false, exact},
        {&model.linear(index, Target::kV), value.data(), config.kv_width(), false, true}}};
-  linear_group(s, k, input.fine_input(rows), qkv, InputGroup::kQkv, index, lora(s, batch->segments));
+  linear_group(s, k, rows_in.fine_input(rows), qkv, InputGroup::kQkv, index, lora(s, batch->segments));
   k.sync(s);
   k.attention(s, {.q = q.data(),
                   .k = key.data(),
@@ -183,33 +188,34 @@ void Transformer::Impl::attention_block(Stream& s, int index) {
                   .scale = config.attention_scale,
                   .soft_cap = config.attention_soft_cap,
                   .y = attended.values(),
-                  .quantized = attended.quantized(),
+                  .quantized = quantized(attended),
                   .workspace = {partials.data(), arrivals.data()}});
   k.sync(s);
-  add_to_residual(s, attended.input(rows), Target::kO, index, w.attention_post_norm);
+  add_to_residual(s, input(attended, rows), Target::kO, index, w.attention_post_norm);
 }
 
 void Transformer::Impl::mlp_block(Stream& s, int index) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
-  Activations& input = norm_residual(s, w.ffn_norm, nullptr, rows, false, normed);
-  const std::array<LinearTask, 2> tasks = {{{&model.linear(index, Target::kGate), gate.data(), config.ffn},
-                                            {&model.linear(index, Target::kUp), up.data(), config.ffn}}};
-  linear_group(s, k, input.input(rows), tasks, InputGroup::kGateUp, index, lora(s, batch->segments),
-               {gated.values(), config.activation, gated.quantized()});
+  Activations& rows_in = norm_residual(s, w.ffn_norm, nullptr, rows, false, normed);
+  const std::array<LinearTask, 2> tasks = {
+      {{&model.linear(index, Target::kGate), gate.data(), config.ffn, false, exact},
+       {&model.linear(index, Target::kUp), up.data(), config.ffn, false, exact}}};
+  linear_group(s, k, input(rows_in, rows), tasks, InputGroup::kGateUp, index, lora(s, batch->segments),
+               {gated.values(), config.activation, quantized(gated)});
   k.sync(s);
-  add_to_residual(s, gated.input(rows), Target::kDown, index, w.ffn_post_norm);
+  add_to_residual(s, input(gated, rows), Target::kDown, index, w.ffn_post_norm);
 }
 
 // Logits of the rows that ask for them.
 void Transformer::Impl::head(Stream& s) {
   const int rows = static_cast<int>(batch->logit_rows.size());
   if (rows == 0) return;
-  Activations& input = norm_residual(s, model.final_norm, batch->logit_rows.data(), rows, true, outputs);
+  Activations& rows_in = norm_residual(s, model.final_norm, batch->logit_rows.data(), rows, true, outputs);
   // Nothing after the head evens out what rounding its input costs: with 16 bits SmolLM2's mean KL falls from
   // 0.0021 to 0.0014, for 3 % of the time of a decode step of one row and one thread.
   const LinearTask task{&model.head_matrix(), logits.data(), config.vocab, false, true};
-  linear_group(s, k, input.fine_input(rows), {&task, 1}, InputGroup::kHead, 0, lora(s, output_segments));
+  linear_group(s, k, rows_in.fine_input(rows), {&task, 1}, InputGroup::kHead, 0, lora(s, output_segments));
   if (config.final_soft_cap > 0) {
     k.sync(s);
     k.soft_cap(s, {logits.data(), int64_t{rows} * config.vocab, config.final_soft_cap});
@@ -236,8 +242,8 @@ void Transformer::Impl::step(Stream& s) {
 }
 
 Transformer::Transformer(const Model& model, const Kernels& kernels, const KvPages& kv,
-                         const StepLimits& limits)
-    : impl_(std::make_unique<Impl>(model, kernels, kv, limits)) {}
+                         const StepLimits& limits, bool exact)
+    : impl_(std::make_unique<Impl>(model, kernels, kv, limits, exact)) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 

@@ -22,8 +22,10 @@ struct StepLimits {
 // The forward pass: embed, layers, norm, head. Holds the activations of a step, nothing of a sequence.
 class Transformer {
  public:
-  // `model`, `kernels` and `kv` must outlive it.
-  Transformer(const Model& model, const Kernels& kernels, const KvPages& kv, const StepLimits& limits);
+  // `model`, `kernels` and `kv` must outlive it. `exact`: every linear multiplies about 16 bits of its input
+  // instead of 8, for twice the products.
+  Transformer(const Model& model, const Kernels& kernels, const KvPages& kv, const StepLimits& limits,
+              bool exact = false);
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 
