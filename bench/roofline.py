@@ -2,8 +2,8 @@
 import math
 
 # The picture, in pixels, and its axes, in powers of ten of operations a byte and operations a second.
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 520, 70, 24, 56, 64
-X_RANGE, Y_RANGE = (0, 4), (10.4, 12.9)
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 560, 70, 24, 56, 64
+X_RANGE, Y_RANGE = (0, 4), (9.4, 12.9)
 
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -75,7 +75,7 @@ def axes():
         x = x_of(10**power)
         parts.append(f'<line class="grid" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
         parts.append(f'<text class="small" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{10**power:,}</text>')
-    for value, text in ((3e10, "30 G"), (1e11, "100 G"), (3e11, "300 G"), (1e12, "1 T"), (3e12, "3 T")):
+    for value, text in ((3e9, "3 G"), (1e10, "10 G"), (3e10, "30 G"), (1e11, "100 G"), (3e11, "300 G"), (1e12, "1 T"), (3e12, "3 T")):
         y = y_of(value)
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
         parts.append(f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')

@@ -21,16 +21,19 @@ def met(check):
     return check["value"] >= check["bound"] if check["kind"] == "least" else check["value"] <= check["bound"]
 
 
-def check_text(check):
+def check_text(check, clean):
+    """A disturbed figure says nothing about what is asked."""
     value, bound = number(check["value"]), f"{check['bound']:.3g}"
     sign = "≥" if check["kind"] == "least" else "≤"
     text = f"**{value}** {check['what']} ({sign} {bound})"
+    if not clean:
+        return f"{text} *disturbed*"
     return text if met(check) else f"{text} *not met*"
 
 
 def line(row):
     clean = f"{row['clean']} of {row['rounds']}"
-    cells = [row["work"], "; ".join(row["figures"]), "; ".join(map(check_text, row["checks"])), clean]
+    cells = [row["work"], "; ".join(row["figures"]), "; ".join(check_text(check, row["clean"]) for check in row["checks"]), clean]
     return "| " + " | ".join(cells) + " |\n"
 
 
