@@ -39,12 +39,14 @@ double adapter_divergence(const Model& model, ThreadTeam& team, const Adapter& e
   const auto vocab = static_cast<size_t>(model.config.vocab);
   const Kernels& kernels = choose_kernels();
   KvPages kv(model.config, kernels.default_kv, 2 * pages);
-  Transformer transformer(model, kernels, kv,
-                          {.rows = 2 * kChunk,
-                           .logit_rows = 2 * kChunk,
-                           .context_length = count,
-                           .lora_floats_per_row = exact.max_rank(),
-                           .segments = 2});
+  Transformer transformer(
+      model, kernels, kv,
+      {.rows = 2 * kChunk,
+       .logit_rows = 2 * kChunk,
+       .context_length = count,
+       .lora_floats_per_row = exact.max_rank(),
+       .segments = 2},
+      true);  // under int8 inputs any change at all rounds them anew, which would hide the form's
   std::vector<float> logits(2 * kChunk * vocab);
   std::vector<int32_t> table(static_cast<size_t>(2 * pages));
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);

@@ -11,7 +11,7 @@ namespace chorus {
 
 // How far `other`, a form of the same adapter, moves the model from `exact`: the mean over the tokens, two or
 // more, of the KL divergence of the next token's distribution, in nats. Both run as two sequences of one
-// batch, with pages and buffers of their own, so nothing that runs beside it is disturbed.
+// batch on 16-bit inputs, with pages and buffers of their own, so nothing that runs beside it is disturbed.
 double adapter_divergence(const Model& model, ThreadTeam& team, const Adapter& exact, const Adapter& other,
                           std::span<const int32_t> tokens);
 
