@@ -70,7 +70,7 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
                           .segments = engine.max_segments()};
   runner_.reserve(pages, limits);
   DivergenceProbe probe;
-  if (!options.exact && !options.exact_adapters) {
+  if (!options.exact) {
     probe = [this](const Adapter& exact, const Adapter& other) { return probe_adapter(exact, other); };
   }
   adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"}, std::move(probe));

@@ -25,9 +25,9 @@ struct RuntimeOptions {
   int max_sequences = 64;
   int max_rows = 512;  // of a step
   int prefill_chunk = 256;
-  std::string packed_cache;         // directory for packed models (see packed_cache.h); empty: none
-  bool exact_adapters = false;      // keep every adapter in its file's own type
-  bool exact = false;               // that, and 16 bits of every linear's input, for twice the products
+  std::string packed_cache;  // directory for packed models (see packed_cache.h); empty: none
+  bool exact =
+      false;  // adapters in their files' own types, 16 bits of every linear's input: twice the products
   bool poison_freed_pages = false;  // fill KV pages with NaN when nobody may read them again; for tests
   // Sees every step's batch and logits after it has run; for measurements.
   std::function<void(const Batch& batch, std::span<const float> logits)> observer;

@@ -31,17 +31,32 @@ def test_golden_is_of_these_files():
     assert GOLDEN["sha256"] == {"model": sha256(MODEL), "text": sha256(TEXT), "adapters": weights}
 
 
+def evaluate(case, *flags):
+    """`chorus eval`'s document for a case of the golden file."""
+    command = [BINARY, "eval", "smollm2", str(TEXT), "--json", *flags]
+    for name, folder in ADAPTERS.items():
+        command += ["--adapter", f"{name}={folder}"]
+    if GOLDEN["cases"][case]["use"]:
+        command += ["--use", GOLDEN["cases"][case]["use"]]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
 @needs_model
 @pytest.mark.parametrize("case", GOLDEN["cases"])
 def test_perplexity(case):
     expected = GOLDEN["cases"][case]
-    command = [BINARY, "eval", "smollm2", str(TEXT), "--json"]
-    for name, folder in ADAPTERS.items():
-        command += ["--adapter", f"{name}={folder}"]
-    if expected["use"]:
-        command += ["--use", expected["use"]]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-    score = json.loads(run.stdout)
+    score = evaluate(case)
     assert score["tokens"] == expected["tokens"]
     assert score["perplexity"] == pytest.approx(expected["perplexity"], rel=TOLERANCE)
+
+
+@needs_model
+def test_exact_is_nearer_to_the_reference():
+    """Over several cases, as one perplexity may be near by chance."""
+    cases = ("base", "elf")
+    off = lambda case, *flags: abs(evaluate(case, *flags)["perplexity"] / GOLDEN["cases"][case]["perplexity"] - 1)
+    exact = sum(off(case, "--exact") for case in cases)
+    assert exact < TOLERANCE / 50
+    assert 10 * exact < sum(off(case) for case in cases)
