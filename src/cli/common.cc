@@ -35,6 +35,14 @@ std::string describe(const AdapterInfo& adapter) {
   return text + fmt::format(", int8 is {:.6f} nats from exact", *adapter.divergence);
 }
 
+// "auto": none.
+std::optional<KvType> kv_type_named(const std::string& name) {
+  if (name == "f32") return KvType::kF32;
+  if (name == "f16") return KvType::kF16;
+  if (name == "int8") return KvType::kI8;
+  return std::nullopt;
+}
+
 }  // namespace
 
 void add_model_flags(CLI::App& command, ModelFlags& flags) {
@@ -49,6 +57,10 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command.add_option("--cpus", flags.cpus, "Bind the threads to these CPUs, as 0-3,6")->type_name("LIST");
   command.add_option("--kv-memory", flags.kv_memory, "Memory for keys and values, in MiB")
       ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command
+      .add_option("--kv-type", flags.kv_type, "What keys and values are kept as; int8 halves f16's memory")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "int8"}))
       ->capture_default_str();
   command.add_flag(
       "--exact", flags.exact,
@@ -75,6 +87,7 @@ std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions op
   if (!options.cpus.empty() && flags.threads > static_cast<int>(options.cpus.size()))
     fail("--threads {}: --cpus names only {}", flags.threads, options.cpus.size());
   options.kv_bytes = static_cast<size_t>(flags.kv_memory) << 20;
+  options.kv_type = kv_type_named(flags.kv_type);
   options.context_length = flags.context;
   options.exact = flags.exact;
   if (!flags.no_cache) options.packed_cache = cache_directory() / "packed";

@@ -17,6 +17,7 @@ struct ModelFlags {
   int threads = 0;
   std::string cpus;
   int kv_memory = 512;  // MiB
+  std::string kv_type = "auto";
   int context = 0;
   bool no_cache = false;
   bool exact = false;

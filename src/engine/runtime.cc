@@ -30,7 +30,7 @@ Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
 Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
     : team_(options.threads, options.cpus),
       cache_{.directory = options.packed_cache, .problem = {}},
-      runner_(source, team_, cache_, options.exact),
+      runner_(source, team_, cache_, options.exact, options.kv_type),
       tokenizer_([&] {
         TextFiles text = load_text_files(source);
         chat_template_ = std::move(text.chat_template);

@@ -21,6 +21,7 @@ struct RuntimeOptions {
   int threads = 0;                      // 0: one per physical core, or per CPU of `cpus`
   std::vector<int> cpus = {};           // that the threads are bound to (see ThreadTeam); empty: to none
   size_t kv_bytes = size_t{512} << 20;  // budget of the KV pages
+  std::optional<KvType> kv_type = {};   // none: what the kernels keep by default
   int context_length = 0;               // 0: the model's own, or what the budget holds
   int max_sequences = 64;
   int max_rows = 512;  // of a step

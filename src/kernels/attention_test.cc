@@ -129,6 +129,8 @@ constexpr Shape kShapes[] = {
     {4, 4, 80, KvType::kF32, 300},
     {20, 1, 32, KvType::kF16, 0, 5},
     {6, 2, 64, KvType::kF16, 0, 0, true},
+    {9, 3, 64, KvType::kI8},
+    {4, 2, 80, KvType::kI8, 40, 5},
     {2, 1, 64, KvType::kF32, 17, 3},
 };
 

@@ -151,19 +151,25 @@ struct RopeTableArgs {
 
 constexpr int kPagePositions = 16;
 
-enum class KvType : uint8_t { kF32, kF16 };
+// kI8: quants in -128..127 with x ~ middle + scale * quant. K has a scale and a middle for each position and
+// group of 32 columns, V for each position.
+enum class KvType : uint8_t { kF32, kF16, kI8 };
 
-// One layer's pages: [page][kv_head]{ K [dim][16 positions] | V [16 positions][dim] } of f32 or f16.
-// Aligned to 64.
+// One layer's pages: [page][kv_head]{ K [dim][16 positions] | V [16 positions][dim] }, aligned to 64; with
+// kI8 then { K scales | K middles [dim / 32, rounded up][16] | V scales | V middles [16] } of f16.
 struct KvLayer {
   std::byte* data = nullptr;
   KvType type = KvType::kF32;
   int kv_heads = 0, dim = 0;  // dim is a multiple of 16, at most 512
 };
 
+constexpr int kKvGroup = 32;
+
 constexpr size_t kv_page_bytes(KvType type, int kv_heads, int dim) {
-  return size_t{2} * kPagePositions * static_cast<size_t>(kv_heads) * static_cast<size_t>(dim) *
-         (type == KvType::kF32 ? 4 : 2);
+  const auto heads = static_cast<size_t>(kv_heads), elements = size_t{2} * kPagePositions * size_t(dim);
+  if (type != KvType::kI8) return heads * elements * (type == KvType::kF32 ? 4 : 2);
+  const auto scales = static_cast<size_t>((dim + kKvGroup - 1) / kKvGroup + 1);
+  return heads * (elements + scales * 2 * kPagePositions * 2);
 }
 
 // Rows of one sequence: consecutive positions, the last being context_length - 1.

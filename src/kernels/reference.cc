@@ -202,58 +202,108 @@ void prepare_head(const float* x, const float* norm, float eps, const float* tab
   }
 }
 
-// Element i of a layer's pages.
-size_t kv_offset(const KvLayer& kv, int64_t page, int head) {
-  return static_cast<size_t>((page * kv.kv_heads + head) * 2 * kPagePositions * kv.dim);
-}
+// One kv head's part of a page. `d` is a column, `position` one of the page's 16.
+struct PageView {
+  std::byte* data;
+  KvType type;
+  int dim;
 
-void store_element(const KvLayer& kv, size_t i, float value) {
-  if (kv.type == KvType::kF32) {
-    std::memcpy(kv.data + 4 * i, &value, 4);
-  } else {
-    const uint16_t bits = f32_to_f16(value);
-    std::memcpy(kv.data + 2 * i, &bits, 2);
+  template <typename T>
+  T get(int64_t index, int64_t offset = 0) const {
+    T value;
+    std::memcpy(&value, data + offset + index * int64_t{sizeof(T)}, sizeof value);
+    return value;
   }
-}
+  template <typename T>
+  void put(T value, int64_t index, int64_t offset = 0) const {
+    std::memcpy(data + offset + index * int64_t{sizeof(T)}, &value, sizeof value);
+  }
 
-float load_element(const KvLayer& kv, size_t i) {
-  if (kv.type == KvType::kF16) {
-    uint16_t bits = 0;
-    std::memcpy(&bits, kv.data + 2 * i, 2);
-    return f16_to_f32(bits);
+  int64_t scales() const { return 2 * kPagePositions * dim; }  // of K, then its middles, then those of V
+  int groups() const { return (dim + kKvGroup - 1) / kKvGroup; }
+  int64_t k_scale(int d, int position) const { return d / kKvGroup * kPagePositions + position; }
+  int64_t k_middle(int d, int position) const { return groups() * kPagePositions + k_scale(d, position); }
+  int64_t v_scale(int position) const { return 2 * groups() * kPagePositions + position; }
+  int64_t v_middle(int position) const { return v_scale(position) + kPagePositions; }
+  int64_t k_element(int d, int position) const { return d * kPagePositions + position; }
+  int64_t v_element(int d, int position) const { return (kPagePositions + position) * dim + d; }
+  float half(int64_t index) const { return f16_to_f32(get<uint16_t>(index, scales())); }
+
+  float element(int64_t index) const {
+    return type == KvType::kF32 ? get<float>(index) : f16_to_f32(get<uint16_t>(index));
   }
-  float value = 0;
-  std::memcpy(&value, kv.data + 4 * i, 4);
-  return value;
+  float k(int d, int position) const {
+    if (type != KvType::kI8) return element(k_element(d, position));
+    return half(k_middle(d, position)) + half(k_scale(d, position)) * get<int8_t>(k_element(d, position));
+  }
+  float v(int d, int position) const {
+    if (type != KvType::kI8) return element(v_element(d, position));
+    return half(v_middle(position)) + half(v_scale(position)) * get<int8_t>(v_element(d, position));
+  }
+
+  void store_element(float value, int64_t index) const {
+    if (type == KvType::kF32) return put(value, index);
+    put(f32_to_f16(value), index);
+  }
+  void store(const float* k, const float* v, int position) const {
+    if (type == KvType::kI8) return store_int8(k, v, position);
+    for (int d = 0; d < dim; ++d) {
+      store_element(k[d], k_element(d, position));
+      store_element(v[d], v_element(d, position));
+    }
+  }
+  void store_int8(const float* k, const float* v, int position) const {
+    for (int begin = 0; begin < dim; begin += kKvGroup) {
+      const int count = std::min(kKvGroup, dim - begin);
+      const Grid grid = put_grid(k + begin, count, k_scale(begin, position), k_middle(begin, position));
+      for (int i = 0; i < count; ++i) {
+        put(static_cast<int8_t>(grid.quant(k[begin + i])), k_element(begin + i, position));
+      }
+    }
+    const Grid grid = put_grid(v, dim, v_scale(position), v_middle(position));
+    for (int d = 0; d < dim; ++d) put(static_cast<int8_t>(grid.quant(v[d])), v_element(d, position));
+  }
+
+  // The quants' steps over a range of values, as the page keeps them.
+  struct Grid {
+    float scale, middle;
+    int quant(float x) const {
+      const float steps = (x - middle) * (scale > 0 ? 1 / scale : 0);
+      return std::isnan(steps) ? -128 : static_cast<int>(std::nearbyint(std::clamp(steps, -128.0f, 127.0f)));
+    }
+  };
+  Grid put_grid(const float* x, int count, int64_t scale_at, int64_t middle_at) const {
+    const float low = *std::min_element(x, x + count), high = *std::max_element(x, x + count);
+    put(f32_to_f16((high - low) / 255), scale_at, scales());
+    put(f32_to_f16(std::fma(half(scale_at), 128.0f, low)), middle_at, scales());
+    return {half(scale_at), half(middle_at)};
+  }
+};
+
+PageView view_page(const KvLayer& kv, int64_t page, int head) {
+  const size_t index = static_cast<size_t>(page * kv.kv_heads + head);
+  return {kv.data + index * kv_page_bytes(kv.type, 1, kv.dim), kv.type, kv.dim};
 }
 
 constexpr int kMaxHeadDim = 1024;
 
 void store_row(const AttentionArgs& args, int64_t row) {
   const KvLayer& kv = args.kv;
-  const auto dim = static_cast<size_t>(kv.dim);
   const int64_t page = args.slots[row] / kPagePositions;
-  const auto position = static_cast<size_t>(args.slots[row] % kPagePositions);
+  const auto position = static_cast<int>(args.slots[row] % kPagePositions);
   for (int h = 0; h < kv.kv_heads; ++h) {
     const int64_t from = (row * kv.kv_heads + h) * kv.dim;
     float k[kMaxHeadDim];
     prepare_head(args.k + from, args.k_norm, args.norm_eps, args.rope + row * kv.dim, kv.dim, k);
-    const size_t base = kv_offset(kv, page, h);
-    for (size_t d = 0; d < dim; ++d) {
-      store_element(kv, base + d * kPagePositions + position, k[d]);
-      store_element(kv, base + (kPagePositions + position) * dim + d, args.v[static_cast<size_t>(from) + d]);
-    }
+    view_page(kv, page, h).store(k, args.v + from, position);
   }
 }
 
 double attention_score(const AttentionArgs& args, const AttentionSequence& sequence, const float* q,
                        int kv_head, int position) {
-  const int page = sequence.block_table[position / kPagePositions];
-  const size_t k = kv_offset(args.kv, page, kv_head) + static_cast<size_t>(position % kPagePositions);
+  const PageView page = view_page(args.kv, sequence.block_table[position / kPagePositions], kv_head);
   double score = 0;
-  for (int d = 0; d < args.kv.dim; ++d) {
-    score += double{q[d]} * load_element(args.kv, k + static_cast<size_t>(d * kPagePositions));
-  }
+  for (int d = 0; d < args.kv.dim; ++d) score += double{q[d]} * page.k(d, position % kPagePositions);
   score *= args.scale;
   return args.soft_cap > 0 ? args.soft_cap * std::tanh(score / args.soft_cap) : score;
 }
@@ -268,10 +318,8 @@ void attend(const AttentionArgs& args, const AttentionSequence& sequence, const 
   for (int p = first; p <= last; ++p) {
     const double weight = std::exp(attention_score(args, sequence, q, kv_head, p) - max);
     total += weight;
-    const int page = sequence.block_table[p / kPagePositions];
-    const size_t v =
-        kv_offset(args.kv, page, kv_head) + static_cast<size_t>((kPagePositions + p % kPagePositions) * dim);
-    for (int d = 0; d < dim; ++d) values[d] += weight * load_element(args.kv, v + static_cast<size_t>(d));
+    const PageView page = view_page(args.kv, sequence.block_table[p / kPagePositions], kv_head);
+    for (int d = 0; d < dim; ++d) values[d] += weight * page.v(d, p % kPagePositions);
   }
   for (int d = 0; d < dim; ++d) y[d] = static_cast<float>(values[d] / total);
 }

@@ -16,7 +16,7 @@ KvPages::KvPages(const ModelConfig& config, KvType type, int pages)
 void KvPages::poison(int32_t page) {
   for (const KvLayer& layer : layers_) {
     const size_t bytes = kv_page_bytes(layer.type, layer.kv_heads, layer.dim);
-    // All bits set is a NaN in f32 and in f16.
+    // All bits set is a NaN in f32 and in f16, of which the scales of int8 are too.
     std::fill_n(layer.data + static_cast<size_t>(page) * bytes, bytes, std::byte{0xff});
   }
 }

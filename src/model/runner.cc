@@ -4,8 +4,13 @@
 
 namespace chorus {
 
-ModelRunner::ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache, bool exact)
-    : team_(team), model_(load_model(source, team, cache)), kernels_(choose_kernels()), exact_(exact) {}
+ModelRunner::ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache, bool exact,
+                         std::optional<KvType> kv_type)
+    : team_(team),
+      model_(load_model(source, team, cache)),
+      kernels_(choose_kernels()),
+      exact_(exact),
+      kv_type_(kv_type.value_or(kernels_.default_kv)) {}
 
 double ModelRunner::read_rate(std::span<const std::byte> data) const {
   return chorus::read_rate(team_, data);
@@ -22,7 +27,7 @@ double ModelRunner::int8_rate() const {
 }
 
 void ModelRunner::reserve(int pages, const StepLimits& limits) {
-  kv_ = std::make_unique<KvPages>(model_.config, kernels_.default_kv, pages);
+  kv_ = std::make_unique<KvPages>(model_.config, kv_type_, pages);
   transformer_ = std::make_unique<Transformer>(model_, kernels_, *kv_, limits, exact_);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/thread_team.h"
@@ -14,12 +15,13 @@ namespace chorus {
 // What those above model/ need of it, without kernels.
 class ModelRunner {
  public:
-  // Loads the weights (see load_model). `exact` as of Transformer.
-  ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache, bool exact = false);
+  // Loads the weights (see load_model). `exact` as of Transformer; without `kv_type`, that of the kernels.
+  ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache, bool exact = false,
+              std::optional<KvType> kv_type = {});
 
   const Model& model() const { return model_; }
   const char* kernels_name() const { return kernels_.name; }
-  size_t kv_page_bytes() const { return KvPages::page_bytes(model_.config, kernels_.default_kv); }
+  size_t kv_page_bytes() const { return KvPages::page_bytes(model_.config, kv_type_); }
 
   // Reserves pages and the buffers of a step; once, before forward().
   void reserve(int pages, const StepLimits& limits);
@@ -38,6 +40,7 @@ class ModelRunner {
   Model model_;
   const Kernels& kernels_;
   const bool exact_;
+  const KvType kv_type_;
   std::unique_ptr<KvPages> kv_;
   std::unique_ptr<Transformer> transformer_;
 };

@@ -45,6 +45,8 @@ TEST_P(TransformerGolden, EveryTableIsNear) {
     const std::vector<float> logits = run(*kernels, {.kv = kernels->default_kv});
     const double kl = mean_kl(logits, golden_.logits, static_cast<size_t>(model_.config.vocab));
     EXPECT_LE(kl, quantized() ? 0.02 : 5e-5) << kernels->name;
+    const std::vector<float> int8_kv = run(*kernels, {.kv = KvType::kI8});
+    EXPECT_LE(mean_kl(int8_kv, logits, static_cast<size_t>(model_.config.vocab)), 0.02) << kernels->name;
     if (quantized() && kernels->int8_activations) continue;
     EXPECT_LE(relative_error(run(*kernels, {}), golden_.logits), GetParam().tolerance) << kernels->name;
   }

@@ -35,18 +35,50 @@ struct PieceState {
 
 template <KvType kType>
 struct Elements {
-  static constexpr int kBytes = kType == KvType::kF32 ? 4 : 2;
+  static constexpr int kBytes = kType == KvType::kF32 ? 4 : kType == KvType::kF16 ? 2 : 1;
 
   static Floats load16(const std::byte* p) {
     if constexpr (kType == KvType::kF32) return load(reinterpret_cast<const float*>(p));
+    if constexpr (kType == KvType::kI8) return load_int8(p);
     return load_f16(p);
   }
-  // Of the page's 16 positions.
-  static Floats k(const std::byte* page, int d) { return load16(page + d * kPagePositions * kBytes); }
   static Floats v(const std::byte* page, int dim, int position, int d) {
     return load16(page + ((kPagePositions + position) * dim + d) * kBytes);
   }
 };
+
+// K of a page's 16 positions, in the columns of one group.
+template <KvType kType>
+struct KeyGroup {
+  const std::byte* page;
+  Floats scale, middle;  // of kI8
+
+  void open(const std::byte* of, const Int8Page& at, int group) {
+    page = of;
+    if constexpr (kType != KvType::kI8) return;
+    scale = load_f16(page + at.k_scales + group * 2 * kPagePositions);
+    middle = load_f16(page + at.k_middles + group * 2 * kPagePositions);
+  }
+  Floats column(int d) const {
+    const Floats k = Elements<kType>::load16(page + d * kPagePositions * Elements<kType>::kBytes);
+    if constexpr (kType == KvType::kI8) return fma(k, scale, middle);
+    return k;
+  }
+};
+
+template <int kQueries, int kPages>
+void store_scores(const AttentionTile& tile, int query, int first_page,
+                  const Floats (&sums)[kQueries][kPages], PieceState& state) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kQueries; ++i) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kPages; ++p) {
+      Floats score = mul(sums[i][p], broadcast(tile.scale));
+      if (tile.soft_cap > 0) score = capped(score, tile.soft_cap);
+      store(state.scores[query + i] + (first_page + p) * kPagePositions, score);
+    }
+  }
+}
 
 // Scores of kQueries queries on kPages pages.
 template <KvType kType, int kQueries, int kPages>
@@ -57,26 +89,25 @@ void score_pages(const AttentionTile& tile, int query, int first_page, PieceStat
 #pragma GCC unroll 8
     for (int p = 0; p < kPages; ++p) sums[i][p] = broadcast(0);
   }
-  for (int d = 0; d < tile.kv.dim; ++d) {
-    Floats k[kPages];
+  const Int8Page at = int8_page(tile.kv.dim);
+  for (int begin = 0; begin < tile.kv.dim; begin += kKvGroup) {
+    KeyGroup<kType> keys[kPages];
 #pragma GCC unroll 8
-    for (int p = 0; p < kPages; ++p) k[p] = Elements<kType>::k(state.pages[first_page + p], d);
+    for (int p = 0; p < kPages; ++p) keys[p].open(state.pages[first_page + p], at, begin / kKvGroup);
+    const int end = begin + kKvGroup < tile.kv.dim ? begin + kKvGroup : tile.kv.dim;
+    for (int d = begin; d < end; ++d) {
+      Floats k[kPages];
 #pragma GCC unroll 8
-    for (int i = 0; i < kQueries; ++i) {
-      const Floats q = broadcast(tile.q[query + i][d]);
+      for (int p = 0; p < kPages; ++p) k[p] = keys[p].column(d);
 #pragma GCC unroll 8
-      for (int p = 0; p < kPages; ++p) sums[i][p] = fma(q, k[p], sums[i][p]);
+      for (int i = 0; i < kQueries; ++i) {
+        const Floats q = broadcast(tile.q[query + i][d]);
+#pragma GCC unroll 8
+        for (int p = 0; p < kPages; ++p) sums[i][p] = fma(q, k[p], sums[i][p]);
+      }
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < kQueries; ++i) {
-#pragma GCC unroll 8
-    for (int p = 0; p < kPages; ++p) {
-      Floats score = mul(sums[i][p], broadcast(tile.scale));
-      if (tile.soft_cap > 0) score = capped(score, tile.soft_cap);
-      store(state.scores[query + i] + (first_page + p) * kPagePositions, score);
-    }
-  }
+  store_scores<kQueries, kPages>(tile, query, first_page, sums, state);
 }
 
 template <KvType kType, int kQueries>
@@ -114,6 +145,22 @@ void weigh(float* scores, Span seen, float* max_and_sum) {
   }
   max_and_sum[0] = top;
   max_and_sum[1] = reduce_add(sum);
+}
+
+// Weights of V's quants from those of V: times the scales. Returns what the middles add to every column.
+float fold_scales(const PieceState& state, int dim, float* weights, Span seen) {
+  const Int8Page at = int8_page(dim);
+  Floats middle = broadcast(0);
+  for (int i = seen.begin / kLanes * kLanes; i < seen.end; i += kLanes) {
+    const Span lanes = clip(seen, i, kLanes);
+    const std::byte* page = state.pages[i / kPagePositions];
+    const Floats weight = load(weights + i), none = broadcast(0);
+    const Floats middles = select_lanes(lanes.begin, lanes.end, load_f16(page + at.v_middles), none);
+    const Floats scales = select_lanes(lanes.begin, lanes.end, load_f16(page + at.v_scales), none);
+    middle = fma(weight, middles, middle);
+    store(weights + i, mul(weight, scales));
+  }
+  return reduce_add(middle);
 }
 
 // What some queries of a tile see of a page, the same for all.
@@ -186,7 +233,6 @@ void add_page_values(const AttentionTile& tile, int page, const PieceState& stat
 }
 
 // Finds the piece's pages and what each query sees of it.
-template <KvType kType>
 void open_piece(const AttentionTile& tile, int piece, PieceState& state) {
   Span any = {kAttentionPiece, 0};
   for (int i = 0; i < tile.queries; ++i) {
@@ -198,24 +244,26 @@ void open_piece(const AttentionTile& tile, int piece, PieceState& state) {
   }
   state.first_page = any.begin / kPagePositions;
   state.last_page = (any.end + kPagePositions - 1) / kPagePositions;
-  const int64_t bytes = int64_t{2} * kPagePositions * tile.kv.dim * Elements<kType>::kBytes;
   for (int p = state.first_page; p < state.last_page; ++p) {
     const int64_t page = tile.block_table[piece * kPiecePages + p];
-    state.pages[p] = tile.kv.data + (page * tile.kv.kv_heads + tile.kv_head) * bytes;
+    state.pages[p] = tile.kv.data + (page * tile.kv.kv_heads + tile.kv_head) * tile.page_bytes;
   }
 }
 
 template <KvType kType>
 void attend(const AttentionTile& tile, int piece, float* const* partials) {
+  const int dim = tile.kv.dim;
   PieceState state;
-  open_piece<kType>(tile, piece, state);
+  open_piece(tile, piece, state);
   for (int i = 0; i < tile.queries; i += kTileQueries) {
     score_queries<kType, kTileQueries>(tile, i, tile.queries - i, state);
   }
   for (int i = 0; i < tile.queries; ++i) {
     if (state.seen[i].empty()) continue;
-    weigh(state.scores[i], state.seen[i], partials[i] + tile.kv.dim);
-    for (int d = 0; d < tile.kv.dim; d += kLanes) store(partials[i] + d, broadcast(0));
+    weigh(state.scores[i], state.seen[i], partials[i] + dim);
+    float start = 0;
+    if constexpr (kType == KvType::kI8) start = fold_scales(state, dim, state.scores[i], state.seen[i]);
+    for (int d = 0; d < dim; d += kLanes) store(partials[i] + d, broadcast(start));
   }
   for (int p = state.first_page; p < state.last_page; ++p) {
     add_page_values<kType>(tile, p, state, partials);
@@ -224,6 +272,7 @@ void attend(const AttentionTile& tile, int piece, float* const* partials) {
 
 void attend_piece(const AttentionTile& tile, int piece, float* const* partials) {
   if (tile.kv.type == KvType::kF32) return attend<KvType::kF32>(tile, piece, partials);
+  if (tile.kv.type == KvType::kI8) return attend<KvType::kI8>(tile, piece, partials);
   attend<KvType::kF16>(tile, piece, partials);
 }
 

@@ -60,6 +60,7 @@ void add_query(const Leaves& leaves, const AttentionArgs& args, const AttentionS
 
 void start_tile(const AttentionArgs& args, const AttentionSequence& sequence, int kv_head, TileTask& task) {
   task.tile.kv = args.kv;
+  task.tile.page_bytes = static_cast<int64_t>(kv_page_bytes(args.kv.type, 1, args.kv.dim));
   task.tile.kv_head = kv_head;
   task.tile.block_table = sequence.block_table;
   task.tile.scale = args.scale;

@@ -111,18 +111,73 @@ void put_column(const T* k, int begin, T* page, int position) {
   for (int j = 0; j < kLanes; ++j) page[(begin + j) * kPagePositions + position] = k[j];
 }
 
+template <typename T>
+T* in_page(std::byte* page, int64_t offset) {
+  return reinterpret_cast<T*>(page + offset);
+}
+
+// Where the parts of a page of kI8 begin, in bytes; K's quants are first.
+struct Int8Page {
+  int v, k_scales, k_middles, v_scales, v_middles;
+};
+Int8Page int8_page(int dim) {
+  const int quants = kPagePositions * dim, scales = (dim + kKvGroup - 1) / kKvGroup * 2 * kPagePositions;
+  const int k_scales = 2 * quants, v_scales = k_scales + 2 * scales;
+  return {quants, k_scales, k_scales + scales, v_scales, v_scales + 2 * kPagePositions};
+}
+
+// Quantizes x[0..count) to -128..127 around the middle of its range; writes scale and middle as they are
+// kept.
+void quantize_range(const float* x, int count, int8_t* quants, uint16_t* scale, uint16_t* middle) {
+  Floats low = load(x), high = low;
+  for (int i = kLanes; i < count; i += kLanes) {
+    low = min(low, load(x + i));
+    high = max(high, load(x + i));
+  }
+  const float least = -reduce_max(sub(broadcast(0), low));
+  uint16_t half[kLanes];
+  store_f16(half, broadcast((reduce_max(high) - least) / 255));
+  *scale = half[0];
+  const Floats kept = load_f16(half);
+  store_f16(half, fma(kept, broadcast(128), broadcast(least)));
+  *middle = half[0];
+  const Floats center = load_f16(half);
+  float step[kLanes];
+  store(step, kept);
+  const Floats inverse = broadcast(step[0] > 0 ? 1 / step[0] : 0);
+  for (int i = 0; i < count; i += kLanes) {
+    const Floats scaled = mul(sub(load(x + i), center), inverse);
+    store_int8(quants + i, round_to_int(min(max(scaled, broadcast(-128)), broadcast(127))));
+  }
+}
+
+void store_int8_kv(const float* k, const float* v, int dim, std::byte* page, int position) {
+  const Int8Page at = int8_page(dim);
+  for (int d = 0, g = position; d < dim; d += kKvGroup, g += kPagePositions) {
+    const int count = dim - d < kKvGroup ? dim - d : kKvGroup;
+    int8_t quants[kKvGroup];
+    quantize_range(k + d, count, quants, in_page<uint16_t>(page, at.k_scales) + g,
+                   in_page<uint16_t>(page, at.k_middles) + g);
+    for (int i = 0; i < count; i += kLanes) put_column(quants + i, d + i, in_page<int8_t>(page, 0), position);
+  }
+  quantize_range(v, dim, in_page<int8_t>(page, at.v + position * dim),
+                 in_page<uint16_t>(page, at.v_scales) + position,
+                 in_page<uint16_t>(page, at.v_middles) + position);
+}
+
 void store_kv(const float* k, const float* v, int dim, KvType type, std::byte* page, int position) {
+  if (type == KvType::kI8) return store_int8_kv(k, v, dim, page, position);
   for (int d = 0; d < dim; d += kLanes) {
     const int v_at = (kPagePositions + position) * dim + d;
     if (type == KvType::kF32) {
-      put_column(k + d, d, reinterpret_cast<float*>(page), position);
-      store(reinterpret_cast<float*>(page) + v_at, load(v + d));
+      put_column(k + d, d, in_page<float>(page, 0), position);
+      store(in_page<float>(page, 0) + v_at, load(v + d));
       continue;
     }
     uint16_t half[kLanes];
     store_f16(half, load(k + d));
-    put_column(half, d, reinterpret_cast<uint16_t*>(page), position);
-    store_f16(reinterpret_cast<uint16_t*>(page) + v_at, load(v + d));
+    put_column(half, d, in_page<uint16_t>(page, 0), position);
+    store_f16(in_page<uint16_t>(page, 0) + v_at, load(v + d));
   }
 }
 

@@ -45,6 +45,7 @@ struct Span {
 
 struct AttentionTile {
   KvLayer kv;
+  int64_t page_bytes = 0;  // of one kv head
   int kv_head = 0;
   const int32_t* block_table = nullptr;
   float scale = 1, soft_cap = 0;

@@ -49,6 +49,10 @@ Floats load_f16(const void* p) {
 Floats load_bf16(const void* p) {
   return (Floats)(__builtin_convertvector(load_vector<Halves>(p), Bits) << 16);
 }
+Floats load_int8(const void* p) {
+  using Quants = int8_t __attribute__((vector_size(16)));
+  return __builtin_convertvector(load_vector<Quants>(p), Floats);
+}
 void store_f16(uint16_t* p, Floats x) {
   const Bits magnitude = (Bits)x & 0x7FFFFFFF, sign = (Bits)x >> 16 & 0x8000;
   const Bits subnormal = (Bits)((Floats)magnitude + 0.5f) - 0x3F000000;
