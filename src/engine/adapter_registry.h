@@ -26,8 +26,8 @@ std::vector<MixPart> parse_mix(std::string_view text);
 // How far a form of an adapter is from the exact one; see adapter_divergence().
 using DivergenceProbe = std::function<double(const Adapter& exact, const Adapter& other)>;
 
-// Above this divergence an adapter stays in its file's own type: a quarter of what the base's int8 activations
-// cost on SmolLM2. The int8 forms of the demo adapters are 0.000001 away.
+// Above this divergence an adapter stays in its file's own type: a quarter of what the base's int8
+// activations cost on SmolLM2. The int8 forms of the demo adapters are 0.000001 away.
 constexpr double kMaxInt8Divergence = 0.0005;
 
 struct AdapterInfo {

@@ -359,6 +359,7 @@ void soft_cap(Stream& stream, const SoftCapArgs& args) {
 const Kernels kReferenceKernels = {
     .name = "reference",
     .default_kv = KvType::kF32,
+    .exact_kv = KvType::kF32,
     .int8_activations = false,
     .sync = sync,
     .quantize = quantize,

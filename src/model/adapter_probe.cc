@@ -38,7 +38,7 @@ double adapter_divergence(const Model& model, ThreadTeam& team, const Adapter& e
   const int count = static_cast<int>(tokens.size()), pages = (count + kChunk - 1) / kChunk;
   const auto vocab = static_cast<size_t>(model.config.vocab);
   const Kernels& kernels = choose_kernels();
-  KvPages kv(model.config, kernels.default_kv, 2 * pages);
+  KvPages kv(model.config, kernels.exact_kv, 2 * pages);
   Transformer transformer(
       model, kernels, kv,
       {.rows = 2 * kChunk,

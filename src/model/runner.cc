@@ -10,7 +10,7 @@ ModelRunner::ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& ca
       model_(load_model(source, team, cache)),
       kernels_(choose_kernels()),
       exact_(exact),
-      kv_type_(kv_type.value_or(kernels_.default_kv)) {}
+      kv_type_(kv_type.value_or(exact ? kernels_.exact_kv : kernels_.default_kv)) {}
 
 double ModelRunner::read_rate(std::span<const std::byte> data) const {
   return chorus::read_rate(team_, data);

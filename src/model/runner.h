@@ -15,7 +15,8 @@ namespace chorus {
 // What those above model/ need of it, without kernels.
 class ModelRunner {
  public:
-  // Loads the weights (see load_model). `exact` as of Transformer; without `kv_type`, that of the kernels.
+  // Loads the weights (see load_model). `exact` as of Transformer; without `kv_type`, KV is as the
+  // kernels keep it by default, or exactly.
   ModelRunner(TensorSource& source, ThreadTeam& team, PackedCache& cache, bool exact = false,
               std::optional<KvType> kv_type = {});
 

@@ -42,7 +42,7 @@ TEST_P(TransformerGolden, ReferenceIsExact) {
 
 TEST_P(TransformerGolden, EveryTableIsNear) {
   for (const Kernels* kernels : available_kernels()) {
-    const std::vector<float> logits = run(*kernels, {.kv = kernels->default_kv});
+    const std::vector<float> logits = run(*kernels, {.kv = kernels->exact_kv});
     const double kl = mean_kl(logits, golden_.logits, static_cast<size_t>(model_.config.vocab));
     EXPECT_LE(kl, quantized() ? 0.02 : 5e-5) << kernels->name;
     const std::vector<float> int8_kv = run(*kernels, {.kv = KvType::kI8});

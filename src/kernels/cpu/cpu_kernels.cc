@@ -82,7 +82,8 @@ template <const Leaves& kLeaves>
 constexpr Kernels make_table(const char* name) {
   return {
       .name = name,
-      .default_kv = KvType::kF16,
+      .default_kv = KvType::kI8,
+      .exact_kv = KvType::kF16,
       .int8_activations = true,
       .sync = sync,
       .quantize = quantize<kLeaves>,
