@@ -82,7 +82,7 @@ struct LinearTask {
   float* y = nullptr;                    // [rows, n], y_stride >= n
   int64_t y_stride = 0;
   bool accumulate = false;      // y += the product, else y = it
-  bool fine = false;            // multiplies the quants' rest too, which takes twice the products
+  bool fine = false;            // multiplies the quants' rest too, which takes twice the dot products
   const float* bias = nullptr;  // [n] or null
 };
 

@@ -4,19 +4,24 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 
+ADAPTER = re.compile(r"adapter [\w.-]+: (int8|exact), \d+\.\d MB(, int8 is \d\.\d+ nats from exact)?\n")
+
 
 @dataclasses.dataclass
 class Result:
-    """`rc` is negative where a signal ended the process; `max_rss` is in bytes."""
+    """`rc` is negative where a signal ended the process; `max_rss` is in bytes. What is said of each adapter that was
+    loaded stands in `adapters`, the rest of the standard error in `stderr`."""
 
     rc: int
     stdout: str
     stderr: str
+    adapters: list
     max_rss: int
     seconds: float
 
@@ -45,7 +50,10 @@ class Launcher:
         self.process.stdin.flush()
         took = json.loads(self.process.stdout.readline())
         text = "" if stdout else text_of(out)
-        return Result(took["rc"], text, text_of(err), took["max_rss"], took["seconds"])
+        lines = text_of(err).splitlines(keepends=True)
+        adapters = [line for line in lines if ADAPTER.match(line)]
+        rest = "".join(line for line in lines if not ADAPTER.match(line))
+        return Result(took["rc"], text, rest, adapters, took["max_rss"], took["seconds"])
 
     def close(self):
         self.process.stdin.close()

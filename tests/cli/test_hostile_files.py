@@ -79,6 +79,7 @@ def test_valid_adapter_of_rank_64_loads(run_chorus, tiny_gguf, tmp_path, dtype):
     path = hostile_adapters.zero_adapter(tmp_path / "adapter", 64, dtype)
     result = run_chorus("run", tiny_gguf, "--adapter", f"a={path}", "--use", "a", *RUN)
     assert (result.rc, result.stderr) == (0, "")
+    assert len(result.adapters) == 1
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".x", "a b", "a\nb", "x" * 300, "a+b", "a@1", "base"])

@@ -229,8 +229,8 @@ class GroupRun {
   bool awaited_ = false;
 };
 
-// The shares of few rows are fixed: the strips of all tasks as one list, those of fine tasks counted twice;
-// gated tasks in pairs of equal blocks of 64 columns.
+// The shares of few rows are fixed: the strips of all tasks as one list, those of fine tasks counted as one
+// and a half, between what they cost alone and in eight; gated tasks in pairs of equal blocks of 64 columns.
 Rectangle fixed_share(const TeamMember& member, const LinearGroupArgs& args) {
   Rectangle share;
   share.rows = {0, args.rows};
@@ -238,7 +238,7 @@ Rectangle fixed_share(const TeamMember& member, const LinearGroupArgs& args) {
     share.strips[0] = share.strips[1] = member.share(strips_of(*args.tasks[0].weight), kStripsPerBlock);
     return share;
   }
-  const auto cost = [](const LinearTask& task) { return task.fine ? 2 : 1; };
+  const auto cost = [](const LinearTask& task) { return task.fine ? 3 : 2; };
   int64_t total = 0, first = 0;
   for (const LinearTask& task : args.tasks) total += int64_t{strips_of(*task.weight)} * cost(task);
   const Range range = member.share(total);
