@@ -123,6 +123,10 @@ void score_queries(const AttentionTile& tile, int query, int count, PieceState& 
   for (; page < state.last_page; ++page) score_pages<kType, kQueries, 1>(tile, query, page, state);
 }
 
+// What is less beside the largest weight, 1, counts as nothing: its products with scales and values would be
+// subnormal, which the processor takes a hundred times as long for.
+constexpr float kLeastWeight = 0x1p-100f;
+
 // Scores -> weights exp(score - max) of what is seen, 0 elsewhere; max and sum go to the partial's end.
 void weigh(float* scores, Span seen, float* max_and_sum) {
   const Floats none = broadcast(-__builtin_inff());
@@ -138,7 +142,8 @@ void weigh(float* scores, Span seen, float* max_and_sum) {
   Floats sum = broadcast(0);
   for (int i = begin; i < seen.end; i += kLanes) {
     const Span lanes = clip(seen, i, kLanes);
-    const Floats weight = exp(sub(load(scores + i), broadcast(top)));
+    const Floats share = exp(sub(load(scores + i), broadcast(top)));
+    const Floats weight = select_less(share, broadcast(kLeastWeight), broadcast(0), share);
     const Floats visible = select_lanes(lanes.begin, lanes.end, weight, broadcast(0));
     store(scores + i, visible);
     sum = add(sum, visible);
