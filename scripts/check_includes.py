@@ -9,9 +9,11 @@ MAY_INCLUDE = {
     "formats": {"base"},
     "kernels": {"base"},
     "model": {"kernels", "formats", "base"},
-    "engine": {"model", "formats", "base"},
-    "server": {"engine", "formats", "base"},
-    "cli": {"server", "engine", "model", "formats", "base"},
+    "grammar": {"formats", "base"},
+    "engine": {"grammar", "model", "formats", "base"},
+    "http": {"formats", "base"},
+    "server": {"http", "grammar", "engine", "formats", "base"},
+    "cli": {"server", "http", "engine", "model", "formats", "base"},
 }
 
 
