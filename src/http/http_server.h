@@ -103,6 +103,9 @@ class HttpServer {
   HttpServer(HttpOptions options, std::vector<HttpRoute> routes);
   ~HttpServer();  // stop()
 
+  // In place of those there are, for requests that are read from now on.
+  void set_routes(std::vector<HttpRoute> routes);
+
   void start();           // begins to accept, on threads of its own
   uint16_t port() const;  // that was bound
   // Takes no more connections and no more requests on those there are (`connection: close` on each answer)
