@@ -52,7 +52,8 @@ class HttpExchange {
   virtual void end() = 0;
 
   // `gone` is called once, on a thread of the server, when the client disconnects or is dropped before the
-  // answer is complete; at once if that has happened already. Replaces an earlier one; empty: none.
+  // answer is complete; at once, on this thread, if that has happened already. A client that closes only its
+  // sending side counts as gone. Replaces an earlier one; empty: none. It must not hold the exchange.
   virtual void on_gone(std::function<void()> gone) = 0;
   virtual bool gone() const = 0;
 };
@@ -94,7 +95,7 @@ struct HttpOptions {
   HttpLimits limits;
 };
 
-// HTTP/1.1 on epoll (Boost.Asio and Beast): connections, limits, deadlines, keys, routing; it knows nothing
+// HTTP/1.1 on epoll (Boost.Asio): connections, limits, deadlines, keys, routing; it knows nothing
 // of what is served. Errors are OpenAI's: {"error":{"message","type","param","code"}}.
 class HttpServer {
  public:
@@ -108,8 +109,9 @@ class HttpServer {
 
   void start();           // begins to accept, on threads of its own
   uint16_t port() const;  // that was bound
-  // Takes no more connections and no more requests on those there are (`connection: close` on each answer)
-  // and closes the idle ones. Requests to `keep_answering` paths (the health checks) are still taken.
+  // Takes no more requests: each is answered with a 503 and `connection: close`, but for those to
+  // `keep_answering` paths (the health checks), for which connections are still accepted. Closes the idle
+  // ones.
   void drain(std::vector<std::string> keep_answering);
   int open_exchanges() const;  // begun and not answered whole
   void stop();                 // closes what is left and joins the threads

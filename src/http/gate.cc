@@ -1,0 +1,166 @@
+#include "http/gate.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "http/http_text.h"
+
+namespace chorus {
+
+namespace {
+
+bool is_loopback(std::string_view host) {
+  return equal_ignoring_case(host, "localhost") || host == "::1" || host.starts_with("127.");
+}
+
+bool matches(const HttpRoute& route, std::string_view path) {
+  const std::string_view pattern = route.path;
+  if (!pattern.ends_with("/*")) return pattern == path;
+  return path.starts_with(pattern.substr(0, pattern.size() - 1));
+}
+
+// Without its port, where it has one: "[::1]:80" -> "[::1]".
+std::string_view without_port(std::string_view host) {
+  const size_t colon = host.rfind(':');
+  if (colon == host.npos || host.find(']', colon) != host.npos) return host;
+  const std::string_view port = host.substr(colon + 1);
+  const bool digits = std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return digits && !port.empty() && port.size() <= 5 ? host.substr(0, colon) : host;
+}
+
+bool contains(const std::vector<std::string>& list, std::string_view text) {
+  return std::any_of(list.begin(), list.end(),
+                     [&](const std::string& item) { return equal_ignoring_case(item, text); });
+}
+
+void refuse(Verdict& verdict, int status, std::string_view message, std::string_view code) {
+  verdict.route = nullptr;
+  verdict.status = status;
+  verdict.message = message;
+  verdict.code = code;
+}
+
+std::string_view key_of(const HttpRequest& request) {
+  constexpr std::string_view kBearer = "bearer ";
+  const std::string_view value = request.header("authorization");
+  if (value.size() > kBearer.size() && equal_ignoring_case(value.substr(0, kBearer.size()), kBearer))
+    return trim_blanks(value.substr(kBearer.size()));
+  return value.empty() ? request.header("x-api-key") : std::string_view();
+}
+
+bool is_json(std::string_view content_type) {
+  return equal_ignoring_case(trim_blanks(content_type.substr(0, content_type.find(';'))), "application/json");
+}
+
+}  // namespace
+
+Gate::Gate(const HttpOptions& options, std::vector<HttpRoute> routes)
+    : routes_(std::move(routes)),
+      hosts_(options.allowed_hosts),
+      origins_(options.allowed_origins),
+      keys_(options.api_key_file, options.admin_key_file) {
+  if (!is_loopback(options.host) && !keys_.any_user() && !options.insecure)
+    fail(
+        "host {}: everybody who can reach it could use the server; give a file of API keys, or allow it with "
+        "--insecure",
+        printable(options.host));
+  hosts_.insert(hosts_.end(), {"localhost", "127.0.0.1", "[::1]"});
+  const bool is_v6 = options.host.find(':') != options.host.npos;
+  if (options.host != "0.0.0.0" && options.host != "::")
+    hosts_.push_back(is_v6 ? "[" + options.host + "]" : options.host);
+}
+
+bool Gate::host_allowed(std::string_view host) const {
+  return !host.empty() &&
+         (contains(hosts_, host) || contains(hosts_, without_port(host)) || contains(hosts_, "*"));
+}
+
+// Browsers send an Origin with a page's own requests too: that is the one whose host is the (allowed) Host.
+bool Gate::origin_allowed(std::string_view origin, std::string_view host, Verdict& verdict) const {
+  if (origin.empty()) return true;
+  if (contains(origins_, origin)) {
+    verdict.allowed_origin = origin;
+    return true;
+  }
+  for (const std::string_view scheme : {"http://", "https://"})
+    if (origin.starts_with(scheme) && equal_ignoring_case(origin.substr(scheme.size()), host)) return true;
+  return false;
+}
+
+const HttpRoute* Gate::find(std::string_view method, std::string_view path) const {
+  const HttpRoute* best = nullptr;  // the longest pattern, so that an exact one goes before "/*"
+  for (const HttpRoute& route : routes_) {
+    if (route.method != method || !matches(route, path)) continue;
+    if (best == nullptr || route.path.size() > best->path.size()) best = &route;
+  }
+  return best;
+}
+
+std::string Gate::methods_of(std::string_view path) const {
+  std::vector<std::string_view> methods;
+  const auto add = [&](std::string_view method) {
+    if (std::find(methods.begin(), methods.end(), method) == methods.end()) methods.push_back(method);
+  };
+  for (const HttpRoute& route : routes_) {
+    if (!matches(route, path)) continue;
+    add(route.method);
+    if (route.method == "GET") add("HEAD");
+  }
+  return fmt::format("{}", fmt::join(methods, ", "));
+}
+
+bool Gate::check_key(const HttpRequest& request, Access access, const ApiKeys::Found& found,
+                     Verdict& verdict) const {
+  const bool admin = access == Access::kAdmin && keys_.any_admin();
+  const bool needed = admin || (access != Access::kPublic && keys_.any_user());
+  if (!needed || found.admin || (found.known && !admin)) return true;
+  if (found.known) {
+    refuse(verdict, 403, "this needs the admin key", "admin_key_required");
+    return false;
+  }
+  const bool sent = !request.header("authorization").empty() || !request.header("x-api-key").empty();
+  refuse(verdict, 401, sent ? "the API key is not valid" : "an API key is needed: Authorization: Bearer KEY",
+         "invalid_api_key");
+  verdict.headers.emplace_back("www-authenticate", "Bearer");
+  return false;
+}
+
+Verdict Gate::judge(HttpRequest& request) const {
+  Verdict verdict;
+  const std::string_view host = request.header("host"), origin = request.header("origin");
+  if (!host_allowed(host)) {
+    refuse(verdict, 421, "this server does not go by the name in the Host header", "host_not_allowed");
+    return verdict;
+  }
+  if (!origin_allowed(origin, host, verdict)) {
+    refuse(verdict, 403, "pages of this origin may not use this server", "origin_not_allowed");
+    return verdict;
+  }
+  const std::string allow = methods_of(request.path);
+  if (request.method == "OPTIONS" && !verdict.allowed_origin.empty()) {
+    verdict.status = 204;
+    verdict.headers = {
+        {"access-control-allow-methods", allow.empty() ? "GET, POST" : allow},
+        {"access-control-allow-headers", "authorization, content-type, x-api-key, x-request-id"},
+        {"access-control-max-age", "600"}};
+    return verdict;
+  }
+  const HttpRoute* route = find(request.method == "HEAD" ? "GET" : request.method, request.path);
+  const ApiKeys::Found found = keys_.any() ? keys_.find(key_of(request)) : ApiKeys::Found();
+  request.key = found.name;
+  if (!check_key(request, route == nullptr ? Access::kUser : route->access, found, verdict)) return verdict;
+  if (route != nullptr) {
+    const bool brings_body = request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
+    verdict.route = route;
+    if (brings_body && !route->any_content_type && !is_json(request.header("content-type")))
+      refuse(verdict, 415, "Content-Type must be application/json", "unsupported_media_type");
+  } else if (allow.empty()) {
+    refuse(verdict, 404, "there is nothing at this path", "not_found");
+  } else {
+    refuse(verdict, 405, "this path does not take this method", "method_not_allowed");
+    verdict.headers.emplace_back("allow", allow);
+  }
+  return verdict;
+}
+
+}  // namespace chorus
