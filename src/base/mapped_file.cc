@@ -16,64 +16,75 @@ namespace {
 
 constexpr size_t kMaxCopy = size_t{2} << 30;
 
-struct OpenFile {
-  int fd;
-  size_t size;
-  FileStamp stamp;
-  ~OpenFile() { close(fd); }
-};
-
 int64_t nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
 
-// O_NONBLOCK so that a FIFO cannot hold us; it has no meaning for the regular files that pass the check.
-OpenFile open_regular(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) fail("{}: {}", printable(path, 300), std::strerror(errno));
-  struct stat info {};
-  const bool known = fstat(fd, &info) == 0;
-  if (!known || !S_ISREG(info.st_mode)) {
-    close(fd);
-    fail("{}: not a regular file", printable(path, 300));
-  }
-  return {fd,
-          static_cast<size_t>(info.st_size),
-          {info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size), nanoseconds(info.st_mtim),
-           nanoseconds(info.st_ctim)}};
+}  // namespace
+
+FileStamp stamp_of(const struct stat& info) {
+  return {info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size), nanoseconds(info.st_mtim),
+          nanoseconds(info.st_ctim)};
 }
 
-// Reads file.size bytes from the front.
-void read_whole(const OpenFile& file, const std::string& path, char* out) {
+// O_NONBLOCK so that a FIFO cannot hold us; it has no meaning for the regular files that pass the check.
+RegularFile RegularFile::open(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) fail("{}: {}", printable(path, 300), std::strerror(errno));
+  return {fd, path};
+}
+
+RegularFile::RegularFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {
+  struct stat info {};
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    close(fd);
+    fail("{}: not a regular file", printable(path_, 300));
+  }
+  stamp_ = stamp_of(info);
+}
+
+RegularFile::RegularFile(RegularFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), stamp_(other.stamp_) {}
+
+RegularFile::~RegularFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+void RegularFile::read(char* out, size_t bytes) const {
   size_t done = 0;
-  while (done < file.size) {
-    const ssize_t n = read(file.fd, out + done, file.size - done);
+  while (done < bytes) {
+    const ssize_t n = pread(fd_, out + done, bytes - done, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("{}: {}", printable(path, 300), std::strerror(errno));
-    if (n == 0) fail("{}: the file shrank while it was read", printable(path, 300));
+    if (n < 0) fail("{}: {}", printable(path_, 300), std::strerror(errno));
+    if (n == 0) fail("{}: the file shrank while it was read", printable(path_, 300));
     done += static_cast<size_t>(n);
   }
 }
 
-}  // namespace
+std::string RegularFile::read_all(size_t limit) const {
+  if (size() > limit) fail("{}: {} bytes; at most {} can be read", printable(path_, 300), size(), limit);
+  std::string text(size(), '\0');
+  read(text.data(), text.size());
+  return text;
+}
 
-MappedFile::MappedFile(const std::string& path, Access access) : path_(path), access_(access) {
-  const OpenFile file = open_regular(path);
-  if (file.size == 0) fail("{}: the file is empty", printable(path, 300));
+MappedFile::MappedFile(const RegularFile& file, Access access)
+    : path_(file.path()), stamp_(file.stamp()), access_(access) {
+  const size_t size = file.size();
+  if (size == 0) fail("{}: the file is empty", printable(path_, 300));
   const bool copy = access == Access::kCopy;
-  if (copy && file.size > kMaxCopy) {
-    fail("{}: {} bytes; at most {} can be loaded", printable(path, 300), file.size, kMaxCopy);
+  if (copy && size > kMaxCopy) {
+    fail("{}: {} bytes; at most {} can be loaded", printable(path_, 300), size, kMaxCopy);
   }
-  void* address = copy ? mmap(nullptr, file.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                       : mmap(nullptr, file.size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+  void* address = copy ? mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                       : mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd(), 0);
   if (address == MAP_FAILED) {
-    fail("{}: cannot map {} bytes: {}", printable(path, 300), file.size, std::strerror(errno));
+    fail("{}: cannot map {} bytes: {}", printable(path_, 300), size, std::strerror(errno));
   }
-  bytes_ = {static_cast<const std::byte*>(address), file.size};
-  stamp_ = file.stamp;
+  bytes_ = {static_cast<const std::byte*>(address), size};
   if (!copy) return;
   try {
-    read_whole(file, path, static_cast<char*>(address));
+    file.read(static_cast<char*>(address), size);
   } catch (...) {
-    munmap(address, file.size);
+    munmap(address, size);
     throw;
   }
 }
@@ -105,11 +116,7 @@ void MappedFile::read_ahead() const {
 }
 
 std::string read_file(const std::string& path, size_t limit) {
-  const OpenFile file = open_regular(path);
-  if (file.size > limit) fail("{}: {} bytes; at most {} can be read", printable(path, 300), file.size, limit);
-  std::string text(file.size, '\0');
-  read_whole(file, path, text.data());
-  return text;
+  return RegularFile::open(path).read_all(limit);
 }
 
 }  // namespace chorus

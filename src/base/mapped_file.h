@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,7 +14,36 @@ namespace chorus {
 struct FileStamp {
   uint64_t device = 0, inode = 0, size = 0;
   int64_t modified_ns = 0, changed_ns = 0;
+  bool operator==(const FileStamp&) const = default;
 };
+
+// A regular file, open for reading.
+class RegularFile {
+ public:
+  // Errors: no such file, not a regular file, not readable. A FIFO or device holds nobody up.
+  static RegularFile open(const std::string& path);
+  // Of a descriptor, which it takes over; `path` is what errors call the file. Error: not a regular file.
+  RegularFile(int fd, std::string path);
+  ~RegularFile();
+  RegularFile(RegularFile&& other) noexcept;
+  RegularFile& operator=(RegularFile&&) = delete;
+
+  int fd() const { return fd_; }
+  const std::string& path() const { return path_; }
+  size_t size() const { return static_cast<size_t>(stamp_.size); }
+  const FileStamp& stamp() const { return stamp_; }  // when it was opened
+  // Reads `bytes` bytes from the front. Error: the file has fewer by now.
+  void read(char* out, size_t bytes) const;
+  // The whole file. Error: it has more than `limit` bytes.
+  std::string read_all(size_t limit) const;
+
+ private:
+  int fd_;
+  std::string path_;
+  FileStamp stamp_;
+};
+
+FileStamp stamp_of(const struct stat& info);
 
 // A regular file's bytes, read-only.
 //   kMap   the page cache's own pages, shared by all processes that map the file. If the file is truncated
@@ -26,7 +57,9 @@ class MappedFile {
 
   // Errors: no such file, not a regular file, not readable, empty; to be copied and over 2 GiB, or shrinking
   // meanwhile.
-  explicit MappedFile(const std::string& path, Access access = Access::kMap);
+  explicit MappedFile(const std::string& path, Access access = Access::kMap)
+      : MappedFile(RegularFile::open(path), access) {}
+  MappedFile(const RegularFile& file, Access access);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;

@@ -3,32 +3,19 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
+#include <ranges>
+#include <utility>
 
 #include "base/error.h"
-#include "model/adapter_pack.h"
+#include "engine/adapter_paths.h"
 
 namespace chorus {
 namespace {
 
-bool valid_name(std::string_view name) {
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '-';
-  };
-  return !name.empty() && name.size() <= 64 && name[0] != '.' && std::ranges::all_of(name, allowed);
-}
-
-void require_name(std::string_view name) {
-  if (valid_name(name)) return;
-  fail("adapter name \"{}\": 1 to 64 letters, digits, '.', '_' and '-' are allowed, not beginning with '.'",
-       printable(name));
-}
-
 MixPart parse_part(std::string_view text) {
   const size_t at = text.find('@');
   MixPart part{std::string(text.substr(0, at)), 1};
-  require_name(part.name);
+  require_adapter_name(part.name);
   if (at == std::string_view::npos) return part;
   const std::string_view number = text.substr(at + 1);
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), part.scale);
@@ -54,23 +41,9 @@ std::vector<MixPart> parse_mix(std::string_view text) {
   }
 }
 
-AdapterRegistry::AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names,
-                                 DivergenceProbe probe)
-    : config_(config), base_names_(std::move(base_names)), probe_(std::move(probe)) {}
-
-AdapterRegistry::Entry AdapterRegistry::choose_form(AdapterHandle exact) const {
-  if (!probe_) return {std::move(exact), {}};
-  AdapterHandle int8 = to_int8(*exact);
-  if (int8->bytes() >= exact->bytes()) return {std::move(exact), {}};
-  const double divergence = probe_(*exact, *int8);
-  return {divergence <= kMaxInt8Divergence ? std::move(int8) : std::move(exact), divergence};
-}
-
 void AdapterRegistry::load(const std::string& name, const std::string& path) {
-  require_name(name);
-  if (std::ranges::find(base_names_, name) != base_names_.end())
-    fail("adapter name \"{}\" is the base's", name);
-  Entry entry = choose_form(load_adapter(path, config_));
+  loader_.require_name(name);
+  Entry entry{loader_.load(FileRoot(), path), path};
   const std::lock_guard lock(mutex_);
   adapters_[name] = std::move(entry);
 }
@@ -84,15 +57,8 @@ void AdapterRegistry::load_flag(std::string_view flag) {
 }
 
 void AdapterRegistry::load_directory(const std::string& directory) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  fs::directory_iterator entries(directory, error);
-  if (error) fail("{}: {}", printable(directory, 300), error.message());
-  for (const fs::directory_entry& entry : entries) {
-    const bool folder = fs::exists(entry.path() / "adapter_config.json");
-    if (folder) load(entry.path().filename(), entry.path());
-    if (!folder && entry.path().extension() == ".gguf") load(entry.path().stem(), entry.path());
-  }
+  for (const AdapterPlace& place : find_adapters(FileRoot(directory, Links::kInside)))
+    load(place.name, fmt::format("{}/{}", directory, place.path));
 }
 
 bool AdapterRegistry::unload(const std::string& name) {
@@ -116,7 +82,8 @@ std::vector<AdapterInfo> AdapterRegistry::infos() const {
   const std::lock_guard lock(mutex_);
   std::vector<AdapterInfo> infos;
   for (const auto& [name, entry] : adapters_) {
-    infos.push_back({name, entry.adapter->form(), entry.adapter->bytes(), entry.divergence});
+    const Adapter& adapter = *entry.loaded.adapter;
+    infos.push_back({name, adapter.form(), adapter.bytes(), entry.loaded.divergence});
   }
   return infos;
 }
@@ -124,21 +91,29 @@ std::vector<AdapterInfo> AdapterRegistry::infos() const {
 AdapterHandle AdapterRegistry::find(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   const auto it = adapters_.find(name);
-  return it == adapters_.end() ? nullptr : it->second.adapter;
+  return it == adapters_.end() ? nullptr : it->second.loaded.adapter;
 }
 
-std::vector<AdapterUse> AdapterRegistry::resolve(std::string_view mix) const {
-  if (mix.empty() || std::ranges::find(base_names_, mix) != base_names_.end()) return {};
-  std::vector<AdapterUse> uses;
-  for (const MixPart& part : parse_mix(mix)) {
-    AdapterHandle adapter = find(part.name);
-    if (adapter == nullptr) {
+AdapterSelection AdapterRegistry::select(std::string_view mix) const {
+  AdapterSelection selection;
+  if (mix.empty() || loader_.is_base(mix)) return selection;
+  const std::vector<MixPart> parts = parse_mix(mix);
+  const std::lock_guard lock(mutex_);
+  for (const MixPart& part : parts) {
+    const auto it = adapters_.find(part.name);
+    if (it == adapters_.end()) {
       fail("no adapter \"{}\"; known: {}", part.name,
-           names().empty() ? "none" : fmt::format("{}", fmt::join(names(), ", ")));
+           adapters_.empty() ? "none" : fmt::format("{}", fmt::join(std::views::keys(adapters_), ", ")));
     }
-    uses.push_back({std::move(adapter), part.scale});
+    selection.uses.push_back({it->second.loaded.adapter, part.scale});
+    if (parts.size() == 1) selection.chat_template = it->second.loaded.chat_template;
   }
-  return uses;
+  return selection;
+}
+
+std::map<std::string, AdapterRegistry::Entry> AdapterRegistry::take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(adapters_, {});
 }
 
 }  // namespace chorus

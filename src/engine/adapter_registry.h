@@ -1,15 +1,16 @@
 #pragma once
 
-#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "engine/adapter_loader.h"
 #include "engine/request.h"
-#include "model/adapter_io.h"
 
 namespace chorus {
 
@@ -23,18 +24,18 @@ struct MixPart {
 // that occurs twice.
 std::vector<MixPart> parse_mix(std::string_view text);
 
-// How far a form of an adapter is from the exact one; see adapter_divergence().
-using DivergenceProbe = std::function<double(const Adapter& exact, const Adapter& other)>;
-
-// Above this divergence an adapter stays in its file's own type: a quarter of what the base's int8
-// activations cost on SmolLM2. The int8 forms of the demo adapters are 0.000001 away.
-constexpr double kMaxInt8Divergence = 0.0005;
-
 struct AdapterInfo {
   std::string name;
   AdapterForm form = AdapterForm::kExact;
   size_t bytes = 0;
   std::optional<double> divergence;  // of the int8 form, where it was tried
+};
+
+// The adapters of a model name or mix, and what comes with them.
+struct AdapterSelection {
+  std::vector<AdapterUse> uses;  // empty: the base
+  std::shared_ptr<const ChatTemplate>
+      chat_template;  // of an adapter that is alone and has its own; else null
 };
 
 // Adapters by name. Thread-safe. A request holds the handles it began with: replacing or removing a name
@@ -43,36 +44,37 @@ class AdapterRegistry {
  public:
   // `base_names` name the base itself ("base", the model's own name): a mix of just that is no adapter.
   // Without a probe every adapter keeps its exact form.
-  AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe = {});
+  AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe = {})
+      : loader_(config, std::move(base_names), std::move(probe)) {}
 
-  // Loads and then publishes in one go; a name that exists is replaced. The adapter becomes int8 if that is
-  // smaller and the probe finds it close enough. Error: the name or the adapter is not valid; what was there
-  // stays.
+  const AdapterLoader& loader() const { return loader_; }
+
+  // Loads and then publishes in one go; a name that exists is replaced. Error: the name or the adapter is not
+  // valid (see AdapterLoader); what was there stays.
   void load(const std::string& name, const std::string& path);
   // Loads NAME=PATH of a flag.
   void load_flag(std::string_view flag);
-  // Loads every adapter in a directory: its folders with an adapter_config.json and its *.gguf files, by
-  // their names.
+  // Loads every adapter in a directory (see find_adapters()).
   void load_directory(const std::string& directory);
   bool unload(const std::string& name);  // false: no such name
 
   std::vector<std::string> names() const;
   std::vector<AdapterInfo> infos() const;
   AdapterHandle find(const std::string& name) const;  // null: no such name
-  // The adapters of a model name or mix; empty for the base. Error: an unknown name, with those that are
+  // The adapters of a model name or mix; of the base, none. Error: an unknown name, with those that are
   // known.
-  std::vector<AdapterUse> resolve(std::string_view mix) const;
+  AdapterSelection select(std::string_view mix) const;
+  std::vector<AdapterUse> resolve(std::string_view mix) const { return select(mix).uses; }
+
+  struct Entry {
+    LoadedAdapter loaded;
+    std::string path;
+  };
+  // Gives all of it away and is empty then; for AdapterManager.
+  std::map<std::string, Entry> take();
 
  private:
-  const ModelConfig& config_;
-  std::vector<std::string> base_names_;
-  DivergenceProbe probe_;
-  struct Entry {
-    AdapterHandle adapter;
-    std::optional<double> divergence;
-  };
-  Entry choose_form(AdapterHandle exact) const;
-
+  const AdapterLoader loader_;
   mutable std::mutex mutex_;
   std::map<std::string, Entry> adapters_;
 };

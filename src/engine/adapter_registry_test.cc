@@ -66,7 +66,7 @@ TEST_F(Registry, LoadsResolvesAndUnloads) {
 // The form follows the probe; what is found is told.
 TEST_F(Registry, TakesInt8WhereItIsCloseEnough) {
   double divergence = 0.9 * kMaxInt8Divergence;
-  AdapterRegistry registry(config_, {"base"}, [&](const Adapter& exact, const Adapter& other) {
+  AdapterRegistry registry(config_, {"base"}, [&](const Adapter& exact, const Adapter& other, int) {
     EXPECT_EQ(exact.form(), AdapterForm::kExact);
     EXPECT_EQ(other.form(), AdapterForm::kInt8);
     return divergence;

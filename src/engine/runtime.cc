@@ -71,7 +71,9 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
   runner_.reserve(pages, limits);
   DivergenceProbe probe;
   if (!options.exact) {
-    probe = [this](const Adapter& exact, const Adapter& other) { return probe_adapter(exact, other); };
+    probe = [this](const Adapter& exact, const Adapter& other, int threads) {
+      return probe_adapter(exact, other, threads);
+    };
   }
   adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"}, std::move(probe));
   engine_ = std::make_unique<Engine>(
@@ -82,10 +84,10 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
 }
 
 // On threads of its own: the team may be in a step.
-double Runtime::probe_adapter(const Adapter& exact, const Adapter& other) const {
+double Runtime::probe_adapter(const Adapter& exact, const Adapter& other, int threads) const {
   std::vector<int32_t> tokens = encode_text(kProbeText);
   if (tokens.size() > kProbeTokens) tokens.resize(kProbeTokens);
-  ThreadTeam team(team_.size());
+  ThreadTeam team(threads > 0 ? threads : team_.size());
   return adapter_divergence(model(), team, exact, other, tokens);
 }
 
@@ -98,16 +100,18 @@ size_t Runtime::kv_bytes() const {
   return static_cast<size_t>(engine_->config().pages) * runner_.kv_page_bytes();
 }
 
-std::string Runtime::render_chat(json::object variables, bool add_generation_prompt) const {
+std::string Runtime::render_chat(json::object variables, bool add_generation_prompt,
+                                 const ChatTemplate* own) const {
   variables["add_generation_prompt"] = add_generation_prompt;
   variables["bos_token"] = token_text(tokenizer_, tokenizer_.bos());
   variables["eos_token"] = token_text(tokenizer_, tokenizer_.eos());
-  return chat_template().render(variables);
+  return (own != nullptr ? *own : chat_template()).render(variables);
 }
 
-std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_generation_prompt) const {
+std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_generation_prompt,
+                                          const ChatTemplate* own) const {
   // A template writes its own BOS.
-  return tokenizer_.encode(render_chat(std::move(variables), add_generation_prompt),
+  return tokenizer_.encode(render_chat(std::move(variables), add_generation_prompt, own),
                            {.add_special = false, .parse_special = true});
 }
 

@@ -57,15 +57,18 @@ class Runtime {
 
   // A conversation's text. `variables` are those of the template ("messages", "tools", ...); BOS and EOS
   // texts are filled in.
-  std::string render_chat(json::object variables, bool add_generation_prompt) const;
+  // `own`: an adapter's template; null: the model's.
+  std::string render_chat(json::object variables, bool add_generation_prompt,
+                          const ChatTemplate* own = nullptr) const;
   // Token ids of render_chat's text.
-  std::vector<int32_t> encode_chat(json::object variables, bool add_generation_prompt = true) const;
+  std::vector<int32_t> encode_chat(json::object variables, bool add_generation_prompt = true,
+                                   const ChatTemplate* own = nullptr) const;
   // Token ids of plain text, with BOS where the model's settings add it.
   std::vector<int32_t> encode_text(std::string_view text) const;
 
  private:
   Runtime(TensorSource source, const RuntimeOptions& options);
-  double probe_adapter(const Adapter& exact, const Adapter& other) const;
+  double probe_adapter(const Adapter& exact, const Adapter& other, int threads) const;
 
   ThreadTeam team_;
   PackedCache cache_;

@@ -299,9 +299,9 @@ Counts read_counts(Cursor& cursor, uint32_t& version) {
 
 }  // namespace
 
-GgufFile GgufFile::open(const std::string& path, MappedFile::Access access) {
-  GgufFile result{MappedFile(path, access)};
-  const std::string file_name = printable(path, 300);
+GgufFile GgufFile::open(MappedFile file) {
+  GgufFile result{std::move(file)};
+  const std::string file_name = printable(result.path(), 300);
   Cursor cursor(result.file_);
   const Counts counts = read_counts(cursor, result.version_);
   result.metadata_.reserve(counts.keys);

@@ -32,7 +32,10 @@ class GgufFile {
   // Errors name the file and the field. Takes time and memory in proportion to the header, not to the data:
   // at most 4 times its bytes (arrays of empty strings) and 32 MiB. At most 65,536 keys, 100,000 tensors, and
   // 16,777,216 elements in all arrays, of which 1,048,576 of 8 or 16 bits.
-  static GgufFile open(const std::string& path, MappedFile::Access access = MappedFile::Access::kMap);
+  static GgufFile open(const std::string& path, MappedFile::Access access = MappedFile::Access::kMap) {
+    return open(MappedFile(path, access));
+  }
+  static GgufFile open(MappedFile file);
 
   const std::string& path() const { return file_.path(); }
   uint32_t version() const { return version_; }

@@ -229,12 +229,12 @@ std::vector<FileTensor> place_tensors(std::vector<Entry> entries, std::span<cons
 
 }  // namespace
 
-SafetensorsFile SafetensorsFile::open(const std::string& path, MappedFile::Access access) {
-  SafetensorsFile result{MappedFile(path, access)};
-  const std::string file_name = printable(path, 300);
+SafetensorsFile SafetensorsFile::open(MappedFile file) {
+  SafetensorsFile result{std::move(file)};
+  const std::string file_name = printable(result.path(), 300);
   const std::string_view header = header_text(result.file_, file_name);
   HeaderReader reader;
-  parse_json_events(header, path + ": header", reader);
+  parse_json_events(header, result.path() + ": header", reader);
   result.metadata_ = std::move(reader.metadata);
   result.tensors_ = place_tensors(std::move(reader.entries),
                                   result.file_.bytes().subspan(sizeof(uint64_t) + header.size()), file_name);

@@ -22,7 +22,10 @@ namespace chorus {
 class SafetensorsFile {
  public:
   // Errors name the file and the tensor or field.
-  static SafetensorsFile open(const std::string& path, MappedFile::Access access = MappedFile::Access::kMap);
+  static SafetensorsFile open(const std::string& path, MappedFile::Access access = MappedFile::Access::kMap) {
+    return open(MappedFile(path, access));
+  }
+  static SafetensorsFile open(MappedFile file);
 
   const std::string& path() const { return file_.path(); }
   const std::vector<FileTensor>& tensors() const { return tensors_; }  // in order of their data

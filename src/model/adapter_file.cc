@@ -1,7 +1,5 @@
 #include "model/adapter_file.h"
 
-#include <filesystem>
-
 #include "base/error.h"
 
 namespace chorus {
@@ -48,8 +46,8 @@ std::vector<FilePair> PairCollector::finish() const {
   return pairs;
 }
 
-AdapterFile read_adapter_file(const std::string& path) {
-  return std::filesystem::is_directory(path) ? read_peft_adapter(path) : read_gguf_adapter(path);
+AdapterFile read_adapter_file(const FileRoot& root, const std::string& path) {
+  return root.is_directory(path) ? read_peft_adapter(root, path) : read_gguf_adapter(root, path);
 }
 
 }  // namespace chorus

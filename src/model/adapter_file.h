@@ -7,8 +7,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/file_root.h"
 #include "formats/file_tensor.h"
 #include "formats/gguf.h"
 #include "formats/json.h"
@@ -40,9 +42,14 @@ struct AdapterFile {
   std::unique_ptr<SafetensorsFile> safetensors;
 };
 
-AdapterFile read_peft_adapter(const std::string& directory);
-AdapterFile read_gguf_adapter(const std::string& path);
-AdapterFile read_adapter_file(const std::string& path);  // a directory is PEFT, a file GGUF
+// The files of a PEFT directory that are read.
+constexpr std::string_view kPeftConfig = "adapter_config.json", kPeftTensors = "adapter_model.safetensors";
+constexpr std::string_view kPeftPickle = "adapter_model.bin";  // only to be refused
+
+AdapterFile read_peft_adapter(const FileRoot& root, const std::string& directory);
+AdapterFile read_gguf_adapter(const FileRoot& root, const std::string& path);
+// A directory is PEFT, a file GGUF.
+AdapterFile read_adapter_file(const FileRoot& root, const std::string& path);
 
 // Gathers A and B tensors by linear.
 class PairCollector {

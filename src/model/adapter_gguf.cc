@@ -43,11 +43,11 @@ void refuse_unknown_keys(const GgufFile& file) {
 
 }  // namespace
 
-AdapterFile read_gguf_adapter(const std::string& path) {
+AdapterFile read_gguf_adapter(const FileRoot& root, const std::string& path) {
   AdapterFile adapter;
   adapter.path = path;
   adapter.format = "GGUF";
-  adapter.gguf = std::make_unique<GgufFile>(GgufFile::open(path, MappedFile::Access::kCopy));
+  adapter.gguf = std::make_unique<GgufFile>(GgufFile::open({root.open(path), MappedFile::Access::kCopy}));
   const GgufFile& file = *adapter.gguf;
   if (file.string_or("general.type", "") != "adapter") {
     fail("{}: general.type is not \"adapter\": this GGUF file is no LoRA adapter", path);

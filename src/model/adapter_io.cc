@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "formats/quant_blocks.h"
-#include "model/adapter_file.h"
 #include "model/adapter_pack.h"
 
 namespace chorus {
@@ -74,7 +73,7 @@ std::vector<uint16_t> random_f16(size_t count, uint64_t seed) {
 }  // namespace
 
 AdapterSummary summarize_adapter(const std::string& path) {
-  const AdapterFile file = read_adapter_file(path);
+  const AdapterFile file = read_adapter_file(FileRoot(), path);
   AdapterSummary summary;
   summary.format = file.format;
   summary.alpha = file.alpha;
@@ -97,7 +96,10 @@ AdapterSummary summarize_adapter(const std::string& path) {
 }
 
 AdapterHandle load_adapter(const std::string& path, const ModelConfig& config) {
-  const AdapterFile file = read_adapter_file(path);
+  return load_adapter(read_adapter_file(FileRoot(), path), config);
+}
+
+AdapterHandle load_adapter(const AdapterFile& file, const ModelConfig& config) {
   check_fit(file, config);
   check_complete(file, config);
   for (const FilePair& pair : file.pairs) {

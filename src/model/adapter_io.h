@@ -3,6 +3,7 @@
 #include <string>
 
 #include "model/adapter.h"
+#include "model/adapter_file.h"
 #include "model/config.h"
 
 namespace chorus {
@@ -28,7 +29,10 @@ AdapterSummary summarize_adapter(const std::string& path);
 // - a target named in the configuration that has no tensors; NaN or infinity;
 // - what would change the mathematics and is not supported (DoRA, trained biases, modules_to_save, layer
 //   replication, embeddings, ...), by name.
+// Takes a path as the operator gives it.
 AdapterHandle load_adapter(const std::string& path, const ModelConfig& config);
+// Of a file that has been read already (see adapter_file.h).
+AdapterHandle load_adapter(const AdapterFile& file, const ModelConfig& config);
 
 // An adapter of that rank on every linear of the layers, for measurements: small values that mean nothing,
 // loaded as a file's would be. Equal seeds give equal adapters.

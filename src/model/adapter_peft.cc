@@ -4,7 +4,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
 
 #include "base/error.h"
 #include "formats/regex.h"
@@ -278,21 +277,19 @@ void require_names_used(const AdapterFile& adapter, const PeftConfig& config, co
 
 }  // namespace
 
-AdapterFile read_peft_adapter(const std::string& directory) {
-  namespace fs = std::filesystem;
-  const std::string config_path = directory + "/adapter_config.json";
+AdapterFile read_peft_adapter(const FileRoot& root, const std::string& directory) {
+  const std::string config_path = fmt::format("{}/{}", directory, kPeftConfig);
+  const std::string pickle_path = fmt::format("{}/{}", directory, kPeftPickle);
   AdapterFile adapter;
-  adapter.path = directory + "/adapter_model.safetensors";
+  adapter.path = fmt::format("{}/{}", directory, kPeftTensors);
   adapter.format = "PEFT";
-  if (!fs::exists(adapter.path) && fs::exists(directory + "/adapter_model.bin")) {
-    fail("{}/adapter_model.bin: pickled weights are never loaded; save the adapter as safetensors",
-         directory);
-  }
-  const json::value value = read_json_file(config_path, size_t{8} << 20);
+  if (!root.look(adapter.path) && root.look(pickle_path))
+    fail("{}: pickled weights are never loaded; save the adapter as safetensors", pickle_path);
+  const json::value value = parse_json(root.open(config_path).read_all(size_t{8} << 20), config_path);
   if (!value.is_object()) fail("{}: must be a JSON object", config_path);
   const PeftConfig config = parse_config(value.get_object(), config_path);
-  adapter.safetensors =
-      std::make_unique<SafetensorsFile>(SafetensorsFile::open(adapter.path, MappedFile::Access::kCopy));
+  adapter.safetensors = std::make_unique<SafetensorsFile>(
+      SafetensorsFile::open({root.open(adapter.path), MappedFile::Access::kCopy}));
   PairCollector pairs(adapter.path);
   for (const FileTensor& tensor : adapter.safetensors->tensors()) {
     const std::optional<Place> place = place_of(tensor.name);
