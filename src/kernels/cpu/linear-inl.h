@@ -222,7 +222,7 @@ struct DenseTile {
   }
 };
 
-// A strip of kQ8Short times kRows rows, of which u has the first at `first`.
+// See expand-inl.h.
 template <int kRows>
 void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first) {
   Floats products[kRows];
@@ -248,23 +248,6 @@ void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int ro
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) store_result(args, strip, row + r, products[r]);
-}
-
-// Rows first.. of u, at most kRows.
-template <int kRows>
-void expand_tile(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first, int rows) {
-  if constexpr (kRows > 1) {
-    if (rows < kRows) return expand_tile<kRows - 1>(args, u, strip, row, first, rows);
-  }
-  expand_strip<kRows>(args, u, strip, row, first);
-}
-
-void expand_rows(const MatmulArgs& args, const ShrunkRows& u, int row, int rows) {
-  for (int strip = 0; strip < args.strip_count; ++strip) {
-    for (int first = 0; first < rows; first += kDecodeRows) {
-      expand_tile<kDecodeRows>(args, u, strip, row + first, first, rows - first);
-    }
-  }
 }
 
 // One tile of `rows` rows, at most kRows.

@@ -10,9 +10,6 @@ namespace chorus {
 namespace {
 
 constexpr int kHalfRows = kStripRows / 2;
-constexpr int kTileRows = 6;    // of a half: six dot products, six sums, weights and activations
-constexpr int kDecodeRows = 2;  // of a whole strip
-constexpr int kDenseRows = 3;   // of a half, times four chains
 
 void store_result(const MatmulArgs& args, int strip, int half, int row, __m256 product) {
   const int column = strip * kStripRows + half * kHalfRows;
@@ -273,7 +270,7 @@ void dot_short(const ShortGroup& group, const int8_t (*u)[kMaxRank], int column,
   }
 }
 
-// A strip of kQ8Short times kRows rows, of which u has the first at `first`.
+// See expand-inl.h.
 template <int kRows>
 void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first) {
   __m256 products[2][kRows];
@@ -290,23 +287,6 @@ void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int ro
     });
   }
   for_each(products, [&](__m256 product, int h, int r) { store_result(args, strip, h, row + r, product); });
-}
-
-// Rows first.. of u, at most kRows.
-template <int kRows>
-void expand_tile(const MatmulArgs& args, const ShrunkRows& u, int strip, int row, int first, int rows) {
-  if constexpr (kRows > 1) {
-    if (rows < kRows) return expand_tile<kRows - 1>(args, u, strip, row, first, rows);
-  }
-  expand_strip<kRows>(args, u, strip, row, first);
-}
-
-void expand_rows(const MatmulArgs& args, const ShrunkRows& u, int row, int rows) {
-  for (int strip = 0; strip < args.strip_count; ++strip) {
-    for (int first = 0; first < rows; first += kDecodeRows) {
-      expand_tile<kDecodeRows>(args, u, strip, row + first, first, rows - first);
-    }
-  }
 }
 
 // One tile of `rows` rows, at most kRows.
