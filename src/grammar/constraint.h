@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "formats/tokenizer.h"
 #include "grammar/grammar.h"
