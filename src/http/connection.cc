@@ -19,6 +19,7 @@ constexpr size_t kIdleBuffer = 1 << 10;  // what an idle connection keeps; holds
 constexpr size_t kMaxBuffer = 64 << 10;
 constexpr std::chrono::seconds kLingerTime{2};
 constexpr auto kNever = Connection::Clock::time_point::max();
+constexpr int kClientGone = 499;  // nginx's status for the log, where there was no answer
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 bool is_request_id(std::string_view text) {
@@ -66,6 +67,7 @@ void Connection::close() {
   stream_.socket().close(ignored);
   io_.connections.erase(this);
   --state_.open_connections;
+  release_body();
   if (!reply_) return;
   log_access();
   --state_.open_exchanges;
@@ -125,9 +127,12 @@ void Connection::on_end_of_input() {
 
 void Connection::consume() {
   while (phase_ == Phase::kReading) {
+    if (idle()) record_.begun = Clock::now();
     begin_ += parser_.feed(std::string_view(buffer_.data() + begin_, end_ - begin_));
     const RequestParser::State state = parser_.state();
-    if (state == RequestParser::State::kHeadDone) {
+    if (!account_body()) {
+      refuse(503, "the server holds too many request bodies", "overloaded", {{"retry-after", "1"}}, {}, true);
+    } else if (state == RequestParser::State::kHeadDone) {
       on_head();
     } else if (state == RequestParser::State::kDone) {
       dispatch();
@@ -143,15 +148,27 @@ void Connection::consume() {
   read();
 }
 
+// Counts what the request's body holds into the sum over all connections until the answer is sent.
+bool Connection::account_body() {
+  const size_t bytes = parser_.request().body.size();
+  if (bytes == accounted_) return true;
+  const size_t sum = state_.body_bytes += bytes - accounted_;
+  accounted_ = bytes;
+  return sum <= state_.limits.all_body_bytes;
+}
+
+void Connection::release_body() {
+  state_.body_bytes -= accounted_;
+  accounted_ = 0;
+}
+
 void Connection::set_read_deadline() {
   if (phase_ != Phase::kReading || parser_.state() == deadline_of_) return;
   deadline_of_ = parser_.state();
   const HttpLimits& limits = state_.limits;
-  const auto now = Clock::now();
-  if (deadline_of_ == RequestParser::State::kHead) record_.begun = now;
-  read_deadline_ = now + (deadline_of_ == RequestParser::State::kHead   ? limits.header_time
-                          : deadline_of_ == RequestParser::State::kBody ? limits.body_time
-                                                                        : limits.idle_time);
+  read_deadline_ = Clock::now() + (deadline_of_ == RequestParser::State::kHead   ? limits.header_time
+                                   : deadline_of_ == RequestParser::State::kBody ? limits.body_time
+                                                                                 : limits.idle_time);
 }
 
 void Connection::check_deadlines(Clock::time_point now) {
@@ -231,9 +248,7 @@ void Connection::dispatch() {
   begin_reply(allowed_origin_, false);
   const auto reply = reply_;
   reply->hold();
-  const std::shared_ptr<HttpExchange> exchange =
-      std::make_shared<Exchange>(std::move(parser_.request()), reply);
-  call_handler(exchange);
+  call_handler(std::make_shared<Exchange>(std::move(parser_.request()), reply));
   reply->release();
   flush();
   if (input_ended_ && reply_ && !reply_->complete()) close();
@@ -290,7 +305,8 @@ void Connection::on_reply_sent() {
   --state_.open_exchanges;
   std::exchange(reply_, nullptr)->detach();
   sending_ = std::string();
-  if (reply_close_) return linger();
+  release_body();
+  if (reply_close_ || draining()) return linger();
   phase_ = Phase::kReading;
   parser_.reset();
   consume();
@@ -306,7 +322,7 @@ void Connection::log_access() {
                    {"id", record_.id},
                    {"method", record_.method},
                    {"path", printable(record_.path, 256)},
-                   {"status", summary.status},
+                   {"status", summary.status == 0 ? kClientGone : summary.status},
                    {"bytes", summary.body_bytes},
                    {"seconds", took.count()},
                    {"key", record_.key}}));

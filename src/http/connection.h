@@ -46,6 +46,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_end_of_input();
   void make_room();
   void consume();
+  bool account_body();
+  void release_body();
   void set_read_deadline();
   void on_head();
   void dispatch();
@@ -70,7 +72,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool reading_ = false, writing_ = false, input_ended_ = false, reply_close_ = false;
   std::vector<char> buffer_;  // what was read and not parsed is [begin_, end_)
   size_t begin_ = 0, end_ = 0;
-  std::string sending_;  // [sent_, size) is being written
+  size_t accounted_ = 0;  // of the body, in ServerState::body_bytes
+  std::string sending_;   // [sent_, size) is being written
   size_t sent_ = 0;
   const HttpRoute* route_ = nullptr;  // of the request at hand, once judged
   std::string allowed_origin_;        // likewise

@@ -23,6 +23,7 @@ std::unique_ptr<asio::ssl::context> make_tls(const HttpOptions& options) {
   tls->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
                    asio::ssl::context::no_tlsv1_1 | asio::ssl::context::no_compression);
   SSL_CTX_set_options(tls->native_handle(), SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+  tls->set_password_callback([](size_t, auto) { return std::string(); });  // or OpenSSL asks the terminal
   error_code error;
   tls->use_certificate_chain_file(options.tls_certificate, error);
   if (error) fail("{}: no certificate chain in PEM form: {}", options.tls_certificate, error.message());
@@ -126,11 +127,10 @@ void HttpServer::Impl::on_accept(error_code error, tcp::socket socket, IoThread&
     });
     return;
   }
-  if (!error) {
-    accept_failed = false;
-    take(std::move(socket), io);
-  }
   accept();
+  if (error) return;
+  accept_failed = false;
+  take(std::move(socket), io);
 }
 
 void HttpServer::Impl::take(tcp::socket socket, IoThread& io) {

@@ -70,6 +70,7 @@ struct HttpRoute {
 
 struct HttpLimits {
   size_t body_bytes = size_t{8} << 20;
+  size_t all_body_bytes = size_t{256} << 20;  // of all requests at once; beyond it: 503
   size_t header_bytes = 16 << 10;
   int headers = 100;
   size_t target_bytes = 8 << 10;

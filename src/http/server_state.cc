@@ -55,11 +55,11 @@ void IoThread::sweep() {
   sweep_timer.expires_after(kSweepPeriod);
   sweep_timer.async_wait([this](error_code error) {
     if (error) return;
+    sweep();
     const auto now = Connection::Clock::now();
     for (const auto& connection :
          select(*this, [&](const Connection& each) { return each.needs_check(now); }))
       connection->check_deadlines(now);
-    sweep();
   });
 }
 

@@ -35,6 +35,7 @@ struct ServerState {
   std::atomic<bool> draining{false};
   std::vector<std::string> keep_answering;  // written once, before `draining` is set
   std::atomic<int> open_connections{0}, open_exchanges{0};
+  std::atomic<size_t> body_bytes{0};  // of all requests that are being read or answered
   std::atomic<uint64_t> connections{0}, requests{0}, refused{0};
 
  private:
