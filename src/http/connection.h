@@ -75,9 +75,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   size_t accounted_ = 0;  // of the body, in ServerState::body_bytes
   std::string sending_;   // [sent_, size) is being written
   size_t sent_ = 0;
-  const HttpRoute* route_ = nullptr;  // of the request at hand, once judged
-  std::string allowed_origin_;        // likewise
-  std::shared_ptr<Reply> reply_;      // the answer under way
+  std::shared_ptr<const HttpRoute> route_;  // of the request at hand, once judged
+  std::string allowed_origin_;              // likewise
+  std::shared_ptr<Reply> reply_;            // the answer under way
   Clock::time_point read_deadline_, write_deadline_;
   RequestParser::State deadline_of_ = RequestParser::State::kNothing;  // which wait read_deadline_ is for
   struct Record {

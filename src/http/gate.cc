@@ -23,6 +23,29 @@ bool matches(const HttpRoute& route, std::string_view path) {
   return path.starts_with(pattern.substr(0, pattern.size() - 1));
 }
 
+const HttpRoute* find_route(const std::vector<HttpRoute>& routes, std::string_view method,
+                            std::string_view path) {
+  const HttpRoute* best = nullptr;  // the longest pattern, so that an exact one goes before "/*"
+  for (const HttpRoute& route : routes) {
+    if (route.method != method || !matches(route, path)) continue;
+    if (best == nullptr || route.path.size() > best->path.size()) best = &route;
+  }
+  return best;
+}
+
+std::string methods_of(const std::vector<HttpRoute>& routes, std::string_view path) {
+  std::vector<std::string_view> methods;
+  const auto add = [&](std::string_view method) {
+    if (std::find(methods.begin(), methods.end(), method) == methods.end()) methods.push_back(method);
+  };
+  for (const HttpRoute& route : routes) {
+    if (!matches(route, path)) continue;
+    add(route.method);
+    if (route.method == "GET") add("HEAD");
+  }
+  return fmt::format("{}", fmt::join(methods, ", "));
+}
+
 // Without its port, where it has one: "[::1]:80" -> "[::1]".
 std::string_view without_port(std::string_view host) {
   const size_t colon = host.rfind(':');
@@ -59,7 +82,7 @@ bool is_json(std::string_view content_type) {
 }  // namespace
 
 Gate::Gate(const HttpOptions& options, std::vector<HttpRoute> routes)
-    : routes_(std::move(routes)),
+    : routes_(std::make_shared<const Routes>(std::move(routes))),
       hosts_(options.allowed_hosts),
       origins_(options.allowed_origins),
       keys_(options.api_key_file, options.admin_key_file) {
@@ -91,28 +114,6 @@ bool Gate::origin_allowed(std::string_view origin, std::string_view host, Verdic
   return false;
 }
 
-const HttpRoute* Gate::find(std::string_view method, std::string_view path) const {
-  const HttpRoute* best = nullptr;  // the longest pattern, so that an exact one goes before "/*"
-  for (const HttpRoute& route : routes_) {
-    if (route.method != method || !matches(route, path)) continue;
-    if (best == nullptr || route.path.size() > best->path.size()) best = &route;
-  }
-  return best;
-}
-
-std::string Gate::methods_of(std::string_view path) const {
-  std::vector<std::string_view> methods;
-  const auto add = [&](std::string_view method) {
-    if (std::find(methods.begin(), methods.end(), method) == methods.end()) methods.push_back(method);
-  };
-  for (const HttpRoute& route : routes_) {
-    if (!matches(route, path)) continue;
-    add(route.method);
-    if (route.method == "GET") add("HEAD");
-  }
-  return fmt::format("{}", fmt::join(methods, ", "));
-}
-
 bool Gate::check_key(const HttpRequest& request, Access access, const ApiKeys::Found& found,
                      Verdict& verdict) const {
   const bool admin = access == Access::kAdmin && keys_.any_admin();
@@ -140,7 +141,8 @@ Verdict Gate::judge(HttpRequest& request) const {
     refuse(verdict, 403, "pages of this origin may not use this server", "origin_not_allowed");
     return verdict;
   }
-  const std::string allow = methods_of(request.path);
+  const std::shared_ptr<const Routes> routes = routes_.load();
+  const std::string allow = methods_of(*routes, request.path);
   if (request.method == "OPTIONS" && !verdict.allowed_origin.empty()) {
     verdict.status = 204;
     verdict.headers = {
@@ -149,13 +151,14 @@ Verdict Gate::judge(HttpRequest& request) const {
         {"access-control-max-age", "600"}};
     return verdict;
   }
-  const HttpRoute* route = find(request.method == "HEAD" ? "GET" : request.method, request.path);
+  const HttpRoute* route =
+      find_route(*routes, request.method == "HEAD" ? "GET" : request.method, request.path);
   const ApiKeys::Found found = keys_.any() ? keys_.find(key_of(request)) : ApiKeys::Found();
   request.key = found.name;
   if (!check_key(request, route == nullptr ? Access::kUser : route->access, found, verdict)) return verdict;
   if (route != nullptr) {
     const bool brings_body = request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
-    verdict.route = route;
+    verdict.route = {routes, route};
     if (brings_body && !route->any_content_type && !is_json(request.header("content-type")))
       refuse(verdict, 415, "Content-Type must be application/json", "unsupported_media_type");
   } else if (allow.empty()) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +14,7 @@ namespace chorus {
 
 // What the gate says about the head of a request.
 struct Verdict {
-  const HttpRoute* route = nullptr;  // let in; null: answered with what follows
+  std::shared_ptr<const HttpRoute> route;  // let in; null: answered with what follows
   int status = 0;
   std::string_view message, code;
   HttpHeaders headers;
@@ -20,7 +22,7 @@ struct Verdict {
 };
 
 // Judges requests by their heads, before a byte of a body is taken: Host, Origin, key, path, method, content
-// type, in this order, so that who has no key learns nothing of the routes. No state: any thread.
+// type, in this order, so that who has no key learns nothing of the routes. Thread-safe.
 class Gate {
  public:
   // Error: a key file that cannot be read; a host other than loopback without keys and without `insecure`.
@@ -28,16 +30,19 @@ class Gate {
 
   // Sets the request's `key`.
   Verdict judge(HttpRequest& request) const;
+  // For requests judged from now on; those let in keep theirs.
+  void set_routes(std::vector<HttpRoute> routes) {
+    routes_ = std::make_shared<const Routes>(std::move(routes));
+  }
 
  private:
   bool host_allowed(std::string_view host) const;
   bool origin_allowed(std::string_view origin, std::string_view host, Verdict& verdict) const;
-  const HttpRoute* find(std::string_view method, std::string_view path) const;
-  std::string methods_of(std::string_view path) const;
+  using Routes = std::vector<HttpRoute>;
   bool check_key(const HttpRequest& request, Access access, const ApiKeys::Found& found,
                  Verdict& verdict) const;
 
-  std::vector<HttpRoute> routes_;
+  std::atomic<std::shared_ptr<const Routes>> routes_;
   std::vector<std::string> hosts_, origins_;
   ApiKeys keys_;
 };

@@ -186,6 +186,10 @@ HttpServer::HttpServer(HttpOptions options, std::vector<HttpRoute> routes)
 HttpServer::~HttpServer() { stop(); }
 
 void HttpServer::start() { impl_->start(); }
+void HttpServer::set_routes(std::vector<HttpRoute> routes) {
+  impl_->state.gate.set_routes(std::move(routes));
+}
+
 uint16_t HttpServer::port() const { return impl_->port; }
 void HttpServer::stop() { impl_->stop(); }
 int HttpServer::open_exchanges() const { return impl_->state.open_exchanges; }

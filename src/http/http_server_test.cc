@@ -21,6 +21,22 @@ TEST(HttpServerTest, AnswersGetAndPost) {
   EXPECT_TRUE(server.ask(post("/echo", "{\"a\":1}")).ends_with("\r\n\r\n{\"a\":1}"));
 }
 
+TEST(HttpServerTest, RoutesCanBeReplaced) {
+  TestServer server;
+  TestClient client = server.connect();
+  client.send(post("/hold", "{}"));
+  const auto exchange = server.wait_for_held();
+  server.server().set_routes(
+      {{.method = "GET",
+        .path = "/new",
+        .access = Access::kPublic,
+        .handler = [](const std::shared_ptr<HttpExchange>& e) { e->answer(200, "text/plain", "new"); }}});
+  EXPECT_TRUE(server.ask("GET /new HTTP/1.1\r\nHost: localhost\r\n\r\n").ends_with("new"));
+  EXPECT_TRUE(server.ask(kGet).starts_with("HTTP/1.1 404"));
+  exchange->answer(200, "text/plain", "old");
+  EXPECT_TRUE(client.receive_through("old").starts_with("HTTP/1.1 200"));
+}
+
 TEST(HttpServerTest, StreamsInChunks) {
   TestServer server;
   TestClient client = server.connect();

@@ -30,7 +30,7 @@ struct ServerState {
 
   const HttpLimits limits;
   const bool access_log;
-  const Gate gate;
+  Gate gate;
   LogWriter log;
   std::atomic<bool> draining{false};
   std::vector<std::string> keep_answering;  // written once, before `draining` is set
