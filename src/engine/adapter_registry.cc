@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/process_memory.h"
 #include "model/adapter_pack.h"
 
 namespace chorus {
@@ -71,6 +72,7 @@ void AdapterRegistry::load(const std::string& name, const std::string& path) {
   if (std::ranges::find(base_names_, name) != base_names_.end())
     fail("adapter name \"{}\" is the base's", name);
   Entry entry = choose_form(load_adapter(path, config_));
+  return_freed_memory();
   const std::lock_guard lock(mutex_);
   adapters_[name] = std::move(entry);
 }
