@@ -9,5 +9,8 @@ namespace chorus {
 size_t peak_resident_bytes();
 // Starts the peak anew at what is resident now. Where the system does not let us, the old peak stays.
 void reset_peak_resident();
+// Gives what has been freed back to the system. The allocator itself keeps tens of megabytes of it when many
+// blocks were needed for a while: for use after a load. Takes milliseconds; other threads that allocate wait.
+void return_freed_memory();
 
 }  // namespace chorus

@@ -11,10 +11,9 @@ namespace chorus {
 namespace {
 
 struct BenchFlags {
-  std::string model;
+  RuntimeFlags runtime;
   BenchmarkOptions options;
   std::vector<std::string> only;
-  int threads = 0;
   bool json = false;
 };
 
@@ -48,12 +47,11 @@ int bench(const BenchFlags& flags) {
   options.decode = wanted(kParts[1]);
   options.mixed = wanted(kParts[2]);
   options.tax = wanted(kParts[3]);
-  RuntimeOptions runtime_options = benchmark_runtime(options);
-  runtime_options.threads = flags.threads;
-  Runtime runtime(model_path(flags.model), runtime_options);
+  options.exact = flags.runtime.exact;
+  const std::unique_ptr<Runtime> runtime = open_base(flags.runtime, benchmark_runtime(options));
   ProgressLine line;
   const BenchmarkReport report =
-      run_benchmark(runtime, options, [&](const BenchmarkProgress& progress) { line.show(progress); });
+      run_benchmark(*runtime, options, [&](const BenchmarkProgress& progress) { line.show(progress); });
   line.clear();
   std::cout << (flags.json ? json::serialize(benchmark_json(report)) + "\n" : benchmark_table(report));
   return report.answers_equal ? 0 : 1;
@@ -69,8 +67,7 @@ void add_bench_command(CLI::App& app, int& exit_code) {
       "Medians; a sample is clean if the program had its processors for 97 % of the time.");
   auto flags = std::make_shared<BenchFlags>();
   BenchmarkOptions& options = flags->options;
-  command->add_option("MODEL", flags->model, "GGUF file, Hugging Face directory, or a name in the cache")
-      ->required();
+  add_runtime_flags(*command, flags->runtime);
   const auto add_number = [&](const char* name, int& value, int least, int most, const char* what) {
     command->add_option(name, value, what)->check(CLI::Range(least, most))->capture_default_str();
   };
@@ -80,8 +77,6 @@ void add_bench_command(CLI::App& app, int& exit_code) {
   add_number("--output", options.output, 2, 1 << 20, "Tokens of each answer");
   add_number("--requests", options.requests, 1, 256, "Requests in a batch");
   add_number("--depth", options.depth, 0, 1 << 20, "Tokens before a decode that is measured by itself");
-  command->add_option("--threads", flags->threads, "Threads; 0: one per physical core")
-      ->check(CLI::Range(0, 256));
   command->add_option("--only", flags->only, "Parts to run: prefill, decode, mixed, tax")
       ->delimiter(',')
       ->check(CLI::IsMember(kParts));

@@ -45,19 +45,12 @@ std::optional<KvType> kv_type_named(const std::string& name) {
 
 }  // namespace
 
-void add_model_flags(CLI::App& command, ModelFlags& flags) {
+void add_runtime_flags(CLI::App& command, RuntimeFlags& flags) {
   command.add_option("MODEL", flags.model, "GGUF file, Hugging Face directory, or a name in the cache")
       ->required();
-  command.add_option("--adapter", flags.adapters, "An adapter, as NAME=PATH; may be repeated")
-      ->type_name("NAME=PATH");
-  command.add_option("--adapters", flags.adapter_directory, "Load every adapter in this directory")
-      ->type_name("DIR");
   command.add_option("--threads", flags.threads, "Threads; 0: one per physical core")
       ->check(CLI::Range(0, 256));
   command.add_option("--cpus", flags.cpus, "Bind the threads to these CPUs, as 0-3,6")->type_name("LIST");
-  command.add_option("--kv-memory", flags.kv_memory, "Memory for keys and values, in MiB")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
   command
       .add_option("--kv-type", flags.kv_type, "What keys and values are kept as; int8 halves f16's memory")
       ->check(CLI::IsMember({"auto", "f32", "f16", "int8"}))
@@ -67,6 +60,17 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
       "16-bit inputs of all products, adapters as in their files: slower, nearest to the model in f32");
   command.add_flag("--no-cache", flags.no_cache,
                    "Do not keep the packed model in the cache for the next start, nor use one that is there");
+}
+
+void add_model_flags(CLI::App& command, ModelFlags& flags) {
+  add_runtime_flags(command, flags);
+  command.add_option("--adapter", flags.adapters, "An adapter, as NAME=PATH; may be repeated")
+      ->type_name("NAME=PATH");
+  command.add_option("--adapters", flags.adapter_directory, "Load every adapter in this directory")
+      ->type_name("DIR");
+  command.add_option("--kv-memory", flags.kv_memory, "Memory for keys and values, in MiB")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command.add_option("--context", flags.context, "Longest sequence in tokens; 0: the model's own")
       ->check(CLI::Range(0, 1 << 24));
 }
@@ -81,14 +85,12 @@ std::string model_path(const std::string& name) {
   fail("{}: no such file or directory", printable(name, 300));
 }
 
-std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions options) {
+std::unique_ptr<Runtime> open_base(const RuntimeFlags& flags, RuntimeOptions options) {
   options.threads = flags.threads;
   if (!flags.cpus.empty()) options.cpus = parse_cpus(flags.cpus);
   if (!options.cpus.empty() && flags.threads > static_cast<int>(options.cpus.size()))
     fail("--threads {}: --cpus names only {}", flags.threads, options.cpus.size());
-  options.kv_bytes = static_cast<size_t>(flags.kv_memory) << 20;
   options.kv_type = kv_type_named(flags.kv_type);
-  options.context_length = flags.context;
   options.exact = flags.exact;
   if (!flags.no_cache) options.packed_cache = cache_directory() / "packed";
   auto runtime = std::make_unique<Runtime>(model_path(flags.model), options);
@@ -96,6 +98,13 @@ std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions op
     std::fprintf(stderr, "chorus: the packed model is not kept for the next start: %s\n",
                  runtime->cache_problem().c_str());
   }
+  return runtime;
+}
+
+std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions options) {
+  options.kv_bytes = static_cast<size_t>(flags.kv_memory) << 20;
+  options.context_length = flags.context;
+  std::unique_ptr<Runtime> runtime = open_base(flags, std::move(options));
   if (!flags.adapter_directory.empty()) runtime->adapters().load_directory(flags.adapter_directory);
   for (const std::string& adapter : flags.adapters) runtime->adapters().load_flag(adapter);
   for (const AdapterInfo& adapter : runtime->adapters().infos()) {

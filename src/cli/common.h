@@ -9,26 +9,33 @@
 
 namespace chorus {
 
-// Flags that every command with a model shares.
-struct ModelFlags {
+// The model, and how this machine computes it.
+struct RuntimeFlags {
   std::string model;
-  std::vector<std::string> adapters;  // NAME=PATH
-  std::string adapter_directory;
   int threads = 0;
   std::string cpus;
-  int kv_memory = 512;  // MiB
   std::string kv_type = "auto";
-  int context = 0;
-  bool no_cache = false;
   bool exact = false;
+  bool no_cache = false;
 };
 
-// Adds the positional MODEL and the flags above.
+// Those, and what it serves: the flags of most commands with a model.
+struct ModelFlags : RuntimeFlags {
+  std::vector<std::string> adapters;  // NAME=PATH
+  std::string adapter_directory;
+  int kv_memory = 512;  // MiB
+  int context = 0;
+};
+
+// Add the positional MODEL and the flags above.
+void add_runtime_flags(CLI::App& command, RuntimeFlags& flags);
 void add_model_flags(CLI::App& command, ModelFlags& flags);
 
 // The file or directory of a model: a path, or a name in the cache (CHORUS_CACHE, else ~/.cache/chorus).
 std::string model_path(const std::string& name);
 
+// Loads the model; `options` says what the flags leave open.
+std::unique_ptr<Runtime> open_base(const RuntimeFlags& flags, RuntimeOptions options);
 // Loads model and adapters.
 std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions options = {});
 

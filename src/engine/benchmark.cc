@@ -125,8 +125,9 @@ void Benchmark::describe() {
 void Benchmark::make_adapters() {
   begin_part("adapters", 0, 0);
   for (int i = 0; i < options_.adapters; ++i) {
-    adapters_.push_back(
-        to_int8(*random_adapter(runtime_.model().config, options_.rank, static_cast<uint64_t>(i) + 1)));
+    AdapterHandle exact =
+        random_adapter(runtime_.model().config, options_.rank, static_cast<uint64_t>(i) + 1);
+    adapters_.push_back(options_.exact ? std::move(exact) : to_int8(*exact));
     tell();
   }
 }

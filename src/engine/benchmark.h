@@ -12,6 +12,7 @@ struct BenchmarkOptions {
   int prompt = 1000, output = 100;  // tokens of each request
   int requests = 8;
   int adapters = 8, rank = 16;  // random ones, on all linears; 0 adapters: what needs them is left out
+  bool exact = false;           // the adapters as files have them, else their int8 form
   int depth = 0;                // tokens in the cache before a decode that is measured by itself
   bool prefill = true, decode = true, mixed = true, tax = true;  // which parts to run
 };

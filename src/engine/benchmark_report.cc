@@ -158,6 +158,7 @@ json::object benchmark_json(const BenchmarkReport& r) {
                              {"requests", o.requests},
                              {"adapters", o.adapters},
                              {"rank", o.rank},
+                             {"exact", o.exact},
                              {"depth", o.depth}}},
                            {"machine",
                             {{"int8_unit", r.int8_unit},

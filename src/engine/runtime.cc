@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/process_memory.h"
 #include "engine/text_files.h"
 #include "model/adapter_probe.h"
 
@@ -25,7 +26,9 @@ constexpr int kLoraFloatsPerRow = 512;  // sum of ranks of one row's mix
 }  // namespace
 
 Runtime::Runtime(const std::string& path, const RuntimeOptions& options)
-    : Runtime(TensorSource::open(path), options) {}
+    : Runtime(TensorSource::open(path), options) {
+  return_freed_memory();  // of what was read and is packed now
+}
 
 Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
     : team_(options.threads, options.cpus),

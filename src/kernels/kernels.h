@@ -121,7 +121,7 @@ enum class Activation : uint8_t { kSilu, kGeluTanh };
 // y = act(y_0) * y_1 of a group's first two tasks, whose n are equal; also quantized where the members are
 // not null.
 struct GatedOutput {
-  float* y = nullptr;  // [rows, n], contiguous; null: the group has no such end
+  float* y = nullptr;  // [rows, n], contiguous, and may be y_0; null: the group has no such end
   Activation activation = Activation::kSilu;
   QuantizedRows quantized;
 };

@@ -237,13 +237,15 @@ struct Gated {
   TestQuantized quantized;
 };
 
-Gated run_gated(const Kernels& kernels, GroupProblem& p, Activation activation, int threads) {
+// `in_place`: the result takes the gate's place; else that is kept in `inputs`.
+Gated run_gated(const Kernels& kernels, GroupProblem& p, Activation activation, int threads, bool in_place) {
   const int n = p.weights[0].matrix.rows, rows = p.rows;
   Gated out = {
       {std::vector<float>(static_cast<size_t>(rows * n)), std::vector<float>(static_cast<size_t>(rows * n))},
       std::vector<float>(static_cast<size_t>(rows * n), NAN),
       make_quantized(rows, n)};
-  const LinearTask tasks[] = {{.weight = &p.weights[0].matrix, .y = out.inputs[0].data(), .y_stride = n},
+  float* gate = in_place ? out.y.data() : out.inputs[0].data();
+  const LinearTask tasks[] = {{.weight = &p.weights[0].matrix, .y = gate, .y_stride = n},
                               {.weight = &p.weights[1].matrix, .y = out.inputs[1].data(), .y_stride = n}};
   TestAdapter& adapter = *p.adapters.front();
   adapter.u.assign(static_cast<size_t>(lora_floats(rows, rows, adapter.a.matrix.rows)), NAN);
@@ -264,7 +266,7 @@ TEST_P(LoraTest, EndsWithTheGatedActivation) {
     for (const int rows : {3, 16, 50}) {
       GroupProblem p = make_group(kernels(), {150, 150}, 100, rows);
       add_adapter(p, MatrixLayout::kQ8, {8, 8}, 0, rows);
-      const Gated out = run_gated(kernels(), p, activation, 4);
+      const Gated out = run_gated(kernels(), p, activation, 4, false);
       for (size_t i = 0; i < out.y.size(); ++i) {
         const double gate = double{out.inputs[0][i]}, up = double{out.inputs[1][i]};
         const double expected = activated(activation, gate) * up;
@@ -273,9 +275,12 @@ TEST_P(LoraTest, EndsWithTheGatedActivation) {
             << gate;
       }
       EXPECT_EQ(out.quantized.quants, quantize_on(kernels(), out.y, rows, 150).quants);
-      const Gated alone = run_gated(kernels(), p, activation, 1);
+      const Gated alone = run_gated(kernels(), p, activation, 1, false);
       expect_same_bits(out.y.data(), alone.y.data(), out.y.size(), "gated");
       EXPECT_EQ(out.quantized.scales, alone.quantized.scales);
+      const Gated in_place = run_gated(kernels(), p, activation, 4, true);
+      expect_same_bits(out.y.data(), in_place.y.data(), out.y.size(), "in place");
+      EXPECT_EQ(out.quantized.scales, in_place.quantized.scales);
     }
   }
 }

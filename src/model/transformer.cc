@@ -63,7 +63,7 @@ struct Transformer::Impl {
   Buffer<float> residual;                  // [rows, hidden]
   Buffer<float> branch;                    // likewise, of models with post-norms
   Buffer<float> q, key, value;             // [rows, q_width], [rows, kv_width]
-  Buffer<float> gate, up;                  // [rows, ffn]
+  Buffer<float> up;                        // [rows, ffn]
   Activations normed, attended, gated;     // inputs of q k v and gate up, of o, of down
   Activations outputs;                     // [logit_rows, hidden]
   std::vector<Buffer<float>> rope_tables;  // one a RopeConfig: [rows, head_dim / 2, 2]
@@ -96,7 +96,6 @@ Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages,
       q(floats(l.rows, config.q_width())),
       key(floats(l.rows, config.kv_width())),
       value(floats(l.rows, config.kv_width())),
-      gate(floats(l.rows, config.ffn)),
       up(floats(l.rows, config.ffn)),
       normed(l.rows, config.hidden, kn.int8_activations, true),
       attended(l.rows, config.q_width(), kn.int8_activations, exact),
@@ -198,8 +197,9 @@ void Transformer::Impl::mlp_block(Stream& s, int index) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
   Activations& rows_in = norm_residual(s, w.ffn_norm, nullptr, rows, false, normed);
+  // The gate's output makes room for the product.
   const std::array<LinearTask, 2> tasks = {
-      {{&model.linear(index, Target::kGate), gate.data(), config.ffn, false, exact},
+      {{&model.linear(index, Target::kGate), gated.values(), config.ffn, false, exact},
        {&model.linear(index, Target::kUp), up.data(), config.ffn, false, exact}}};
   linear_group(s, k, input(rows_in, rows), tasks, InputGroup::kGateUp, index, lora(s, batch->segments),
                {gated.values(), config.activation, quantized(gated)});

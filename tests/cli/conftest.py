@@ -28,11 +28,17 @@ def chorus():
 
 
 @pytest.fixture(scope="session")
-def run_chorus(chorus):
-    """Runs `chorus` with these arguments; see Launcher.run."""
+def run_program():
+    """Launcher.run: runs any command."""
     launcher = Launcher()
-    yield lambda *arguments, **options: launcher.run([chorus, *arguments], **options)
+    yield launcher.run
     launcher.close()
+
+
+@pytest.fixture(scope="session")
+def run_chorus(chorus, run_program):
+    """Runs `chorus` with these arguments; see Launcher.run."""
+    return lambda *arguments, **options: run_program([chorus, *arguments], **options)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def check_figure(figure, keys):
 def check_document(document):
     assert {"model", "kernels", "threads", "options", "machine", "work", "memory"} <= set(document)
     assert document["options"] == {
-        "prompt": 32, "output": 4, "requests": 2, "adapters": 2, "rank": 4, "depth": 0,
+        "prompt": 32, "output": 4, "requests": 2, "adapters": 2, "rank": 4, "exact": False, "depth": 0,
     }  # fmt: skip
     assert all(value > 0 for value in document["work"].values())
     assert all(value > 0 for value in document["memory"].values())
@@ -63,10 +63,38 @@ def test_without_adapters(run_chorus, tiny_gguf):
     assert document["memory"]["adapter_bytes"] == 0
 
 
+def test_how_the_machine_computes_it(run_chorus, tiny_gguf):
+    """The flags of other commands with a model: keys and values, adapters and threads follow them."""
+
+    def document(*flags):
+        small = ("--prompt", "32", "--output", "4", "--requests", "2", "--adapters", "2", "--rank", "64")
+        result = run_chorus("bench", tiny_gguf, *small, "--only", "tax", "--json", *flags)
+        assert result.rc == 0, result.stderr
+        return json.loads(result.stdout)
+
+    plain, exact, bound = document("--kv-type", "f16"), document("--exact"), document("--cpus", "0")
+    wide = document("--kv-type", "f32")
+    per_position = [part["work"]["kv_bytes_per_position"] for part in (plain, wide)]
+    assert per_position[1] == 2 * per_position[0]
+    assert (plain["options"]["exact"], exact["options"]["exact"]) == (False, True)
+    assert exact["memory"]["adapter_bytes"] > plain["memory"]["adapter_bytes"]
+    assert bound["threads"] == 1
+
+
+def test_the_packed_model_is_kept(run_program, chorus, smollm2, tmp_path):
+    command = ["/usr/bin/env", f"CHORUS_CACHE={tmp_path}", chorus, "bench", smollm2, *SMALL, *TWO, "--only", "prefill", "--json"]
+    packed = tmp_path / "packed"
+    assert run_program([*command, "--no-cache"], timeout=120).rc == 0
+    assert not packed.exists()
+    assert run_program(command, timeout=120).rc == 0
+    assert len(list(packed.iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     "flags",
     [
         ("--adapters", "-1"),
+        ("--kv-type", "f8"),
         ("--rank", "0"),
         ("--output", "1"),
         ("--requests", "many"),
