@@ -62,8 +62,8 @@ int eval(const EvalOptions& options) {
   const std::unique_ptr<Runtime> runtime = open_runtime(options.model, runtime_options);
   const bool chats = options.text.ends_with(".jsonl");
   if (chats && logits != nullptr) fail("--logits needs a text, not {}", printable(options.text));
-  const std::vector<ScoredText> texts =
-      chats ? scored_chats(*runtime, content, options.text) : std::vector{scored_text(*runtime, content)};
+  const std::vector<ScoredText> texts = chats ? scored_chats(*runtime, content, options.use, options.text)
+                                              : std::vector{scored_text(*runtime, content)};
   const bool terminal = isatty(STDERR_FILENO) != 0;
   const Score score = evaluate(*runtime, texts, options.use, [&](size_t done) {
     if (terminal && texts.size() > 1) std::fprintf(stderr, "\r%zu/%zu", done, texts.size());

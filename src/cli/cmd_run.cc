@@ -24,7 +24,7 @@ struct RunOptions {
 Request make_request(Runtime& runtime, const RunOptions& options, std::vector<int32_t> prompt) {
   Request request;
   request.prompt = std::move(prompt);
-  request.adapters = runtime.adapters().resolve(options.use);
+  request.adapters = runtime.adapters().select(options.use).uses;
   const int room = runtime.engine().config().context_length - static_cast<int>(request.prompt.size());
   if (room < 1) {
     fail("the prompt has {} tokens; the context holds {}", request.prompt.size(),
@@ -99,6 +99,11 @@ json::array opening(const RunOptions& options) {
   return messages;
 }
 
+std::vector<int32_t> encode_chat(Runtime& runtime, const RunOptions& options, const json::array& messages) {
+  const AdapterSelection adapters = runtime.adapters().select(options.use);
+  return runtime.encode_chat({{"messages", messages}}, true, adapters.chat_template.get());
+}
+
 // A conversation on the terminal until its input ends.
 void chat(Runtime& runtime, const RunOptions& options) {
   json::array messages = opening(options);
@@ -107,7 +112,7 @@ void chat(Runtime& runtime, const RunOptions& options) {
     if (line.empty()) continue;
     clear_interrupt();
     messages.push_back(turn("user", line));
-    const std::string text = answer(runtime, options, runtime.encode_chat({{"messages", messages}}));
+    const std::string text = answer(runtime, options, encode_chat(runtime, options, messages));
     messages.push_back(turn("assistant", text));
   }
   std::cerr << '\n';
@@ -130,7 +135,7 @@ int run(const RunOptions& options, bool has_prompt) {
   } else {
     json::array messages = opening(options);
     messages.push_back(turn("user", prompt));
-    answer(*runtime, options, runtime->encode_chat({{"messages", messages}}));
+    answer(*runtime, options, encode_chat(*runtime, options, messages));
   }
   return interrupted() ? 130 : 0;
 }

@@ -19,8 +19,10 @@ Generation make_generation(Runtime& runtime, const std::string& use, const std::
                            float temperature, uint64_t seed) {
   Generation generation;
   Request& request = generation.request;
-  request.prompt = runtime.encode_chat({{"messages", json::array{{{"role", "user"}, {"content", user}}}}});
-  request.adapters = runtime.adapters().resolve(use);
+  const json::array messages{{{"role", "user"}, {"content", user}}};
+  AdapterSelection adapters = runtime.adapters().select(use);
+  request.prompt = runtime.encode_chat({{"messages", messages}}, true, adapters.chat_template.get());
+  request.adapters = std::move(adapters.uses);
   request.max_tokens = max_tokens;
   request.stop_ids = runtime.tokenizer().stop_ids();
   request.sampling.temperature = temperature;

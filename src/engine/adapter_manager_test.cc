@@ -1,95 +1,12 @@
-#include "engine/adapter_manager.h"
-
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
 #include <atomic>
-#include <condition_variable>
-#include <filesystem>
 #include <fstream>
-#include <future>
-#include <thread>
 
-#include "base/error.h"
-#include "model/tensor_source.h"
+#include "engine/adapter_manager_harness.h"
 
 namespace chorus {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string golden(const std::string& path) {
-  return std::string(CHORUS_SOURCE_DIR) + "/tests/golden/" + path;
-}
-
-// A manager over a directory of its own. What is asked for is waited for, a minute at most.
-class ManagerTest : public testing::Test {
- protected:
-  ManagerTest() {
-    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    directory_ = fs::temp_directory_path() / fmt::format("chorus_{}_{}", test->name(), getpid());
-    fs::remove_all(directory_);
-    fs::create_directory(directory_);
-    options_.directory = directory_;
-    options_.poll = std::chrono::milliseconds(5);
-  }
-  ~ManagerTest() override {
-    manager_.reset();
-    fs::remove_all(directory_);
-  }
-
-  void start() { manager_ = std::make_unique<AdapterManager>(registry_, options_); }
-
-  // Puts a golden adapter into the directory, unseen by the watch if `to` begins with a dot.
-  void put(const std::string& from, const std::string& to) const {
-    fs::copy(golden("adapters/" + from), directory_ / to,
-             fs::copy_options::recursive | fs::copy_options::overwrite_existing);
-  }
-
-  template <typename T>
-  static T await(std::future<T> future) {
-    if (future.wait_for(std::chrono::minutes(1)) != std::future_status::ready) throw Error("no answer");
-    return future.get();
-  }
-  AdapterOutcome load(const std::string& name, const std::string& path, bool replace = false,
-                      bool pinned = false) {
-    auto answer = std::make_shared<std::promise<AdapterOutcome>>();
-    manager_->load(name, path, replace, pinned, [=](const AdapterOutcome& o) { answer->set_value(o); });
-    return await(answer->get_future());
-  }
-  AdapterOutcome unload(const std::string& name, bool wait = true) {
-    auto answer = std::make_shared<std::promise<AdapterOutcome>>();
-    manager_->unload(name, wait, [=](const AdapterOutcome& o) { answer->set_value(o); });
-    return await(answer->get_future());
-  }
-  struct Acquired {
-    AdapterOutcome outcome;
-    AdapterSelection selection;
-  };
-  Acquired acquire(const std::string& mix) {
-    auto answer = std::make_shared<std::promise<Acquired>>();
-    manager_->acquire(parse_mix(mix), [=](const AdapterOutcome& o, AdapterSelection s) {
-      answer->set_value({o, std::move(s)});
-    });
-    return await(answer->get_future());
-  }
-  AdapterStatus status(const std::string& name) { return manager_->find(name).value_or(AdapterStatus{}); }
-  // Until it holds, a minute at most.
-  template <typename F>
-  static bool eventually(F&& f) {
-    for (int i = 0; i < 12'000; ++i) {
-      if (f()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return false;
-  }
-
-  const ModelConfig config_ = TensorSource::open(golden("models/llama_tied")).config();
-  AdapterRegistry registry_{config_, {"base"}};
-  fs::path directory_;
-  AdapterManagerOptions options_;
-  std::unique_ptr<AdapterManager> manager_;
-};
 
 TEST_F(ManagerTest, LoadsAcquiresListsAndUnloads) {
   put("all_linear", ".a");
@@ -208,6 +125,94 @@ TEST_F(ManagerTest, ValidatesWithoutPublishing) {
   EXPECT_EQ(validate(".other").first.problem, AdapterProblem::kRefused);
   EXPECT_TRUE(manager_->list().empty());
   EXPECT_EQ(manager_->resident_bytes(), 0u);
+}
+
+TEST_F(ManagerTest, LargestRank) {
+  put("rank64", ".a");
+  options_.max_rank = 63;
+  start();
+  const AdapterOutcome outcome = load("a", ".a");
+  EXPECT_EQ(outcome.problem, AdapterProblem::kRefused);
+  EXPECT_NE(outcome.message.find("rank 64; at most 63"), std::string::npos) << outcome.message;
+}
+
+// The verdict on a content is kept: what comes back from disk is not probed again.
+TEST_F(ManagerTest, ProbesAContentOnce) {
+  put("rank64", ".a");
+  std::atomic<int> probes = 0, threads = 0;
+  AdapterRegistry registry(config_, {"base"}, [&](const Adapter&, const Adapter&, int n) {
+    ++probes;
+    threads = n;
+    return 0.0;
+  });
+  AdapterManager manager(registry, options_);
+  std::promise<void> first, second;
+  manager.load("a", ".a", false, false, [&](const AdapterOutcome&) { first.set_value(); });
+  await(first.get_future());
+  manager.load("a", ".a", true, false, [&](const AdapterOutcome&) { second.set_value(); });
+  await(second.get_future());
+  EXPECT_EQ(manager.find("a")->form, AdapterForm::kInt8);
+  EXPECT_EQ(manager.find("a")->loads, 2u);
+  EXPECT_EQ(probes, 1);
+  EXPECT_EQ(threads, 1) << "beside an engine it takes one thread";
+}
+
+TEST_F(ManagerTest, AnAdaptersOwnChatTemplate) {
+  put("all_linear", ".a");
+  put("all_linear", ".b");
+  put("all_linear", ".c");
+  std::ofstream(directory_ / ".a/chat_template.jinja") << "A {{ messages[0].content }}";
+  std::ofstream(directory_ / ".b/tokenizer_config.json")
+      << R"({"chat_template": [{"name": "tools", "template": "T"}, {"name": "default", "template": "B"}]})";
+  std::ofstream(directory_ / ".c/chat_template.jinja") << "{% if %}";
+  start();
+  ASSERT_EQ(load("a", ".a").message, "");
+  ASSERT_EQ(load("b", ".b").message, "");
+  EXPECT_EQ(load("c", ".c").problem, AdapterProblem::kRefused);
+  const AdapterSelection a = acquire("a").selection;
+  EXPECT_EQ(a.chat_template->render({{"messages", json::array{{{"content", "hi"}}}}}), "A hi");
+  EXPECT_EQ(acquire("b").selection.chat_template->source(), "B");
+  EXPECT_EQ(acquire("a+b").selection.chat_template, nullptr) << "whose of the two?";
+  std::ofstream(directory_ / ".a/chat_template.jinja") << "new";
+  ASSERT_EQ(load("a", ".a", true).message, "");
+  EXPECT_EQ(acquire("a").selection.chat_template->source(), "new");
+}
+
+// What was asked for and not done when the manager goes is answered too.
+TEST_F(ManagerTest, StoppingAnswersEveryone) {
+  put("all_linear", ".a");
+  std::promise<void> probing, go_on;
+  std::shared_future<void> allowed = go_on.get_future().share();
+  AdapterRegistry registry(config_, {"base"}, [&](const Adapter&, const Adapter&, int) {
+    probing.set_value();
+    allowed.wait();
+    return 1.0;
+  });
+  std::vector<AdapterProblem> problems;
+  const auto note = [&](const AdapterOutcome& outcome) { problems.push_back(outcome.problem); };
+  auto manager = std::make_unique<AdapterManager>(registry, options_);
+  put("rank64", ".r");
+  manager->load("r", ".r", false, false, note);
+  await(probing.get_future());
+  for (int i = 0; i < 3; ++i) manager->load("a", ".a", false, false, note);
+  manager->acquire(parse_mix("a"),
+                   [&](const AdapterOutcome& outcome, const AdapterSelection&) { note(outcome); });
+  manager->validate(".a", [&](const AdapterOutcome& outcome, const AdapterStatus&) { note(outcome); });
+  std::thread stop([&] { manager.reset(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  go_on.set_value();
+  stop.join();
+  using enum AdapterProblem;
+  EXPECT_EQ(problems, (std::vector{kNone, kStopping, kStopping, kStopping, kStopping, kStopping}));
+}
+
+TEST_F(ManagerTest, HandlesOutliveTheManager) {
+  put("all_linear", ".a");
+  start();
+  load("a", ".a");
+  const Acquired user = acquire("a");
+  manager_.reset();
+  EXPECT_EQ(user.selection.uses[0].adapter->id().size(), 64u);
 }
 
 }  // namespace

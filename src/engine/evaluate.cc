@@ -33,10 +33,11 @@ json::array messages_of(std::string_view line, const std::string& what) {
   return messages->get_array();
 }
 
-ScoredText scored_chat(const Runtime& runtime, json::array messages, const std::string& what) {
-  const std::string whole = runtime.render_chat({{"messages", messages}}, false);
+ScoredText scored_chat(const Runtime& runtime, json::array messages, const ChatTemplate* own,
+                       const std::string& what) {
+  const std::string whole = runtime.render_chat({{"messages", messages}}, false, own);
   messages.pop_back();
-  const std::string prompt = runtime.render_chat({{"messages", messages}}, true);
+  const std::string prompt = runtime.render_chat({{"messages", messages}}, true, own);
   if (!whole.starts_with(prompt))
     fail("{}: the chat template does not begin the answer as it continues it", what);
   const EncodeOptions options{.add_special = false, .parse_special = true};
@@ -71,13 +72,15 @@ ScoredText scored_text(const Runtime& runtime, std::string_view text) {
   return {runtime.encode_text(text), 1};
 }
 
-std::vector<ScoredText> scored_chats(const Runtime& runtime, std::string_view jsonl, std::string_view what) {
+std::vector<ScoredText> scored_chats(const Runtime& runtime, std::string_view jsonl, std::string_view mix,
+                                     std::string_view what) {
+  const std::shared_ptr<const ChatTemplate> own = runtime.adapters().select(mix).chat_template;
   std::vector<ScoredText> texts;
   for (int number = 1; !jsonl.empty(); ++number) {
     const std::string_view line = take_line(jsonl);
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     const std::string where = fmt::format("{}:{}", what, number);
-    texts.push_back(scored_chat(runtime, messages_of(line, where), where));
+    texts.push_back(scored_chat(runtime, messages_of(line, where), own.get(), where));
   }
   if (texts.empty()) fail("{}: no examples", what);
   return texts;

@@ -24,8 +24,10 @@ struct Score {
 ScoredText scored_text(const Runtime& runtime, std::string_view text);
 
 // The lines of an OpenAI-chat JSONL file ({"messages": [...]}), of which the last turn, an assistant's, is
-// scored from its first token to its end mark. `what` names the file in errors.
-std::vector<ScoredText> scored_chats(const Runtime& runtime, std::string_view jsonl, std::string_view what);
+// scored from its first token to its end mark, as they read under a mix: an adapter may have its own chat
+// template. `what` names the file in errors.
+std::vector<ScoredText> scored_chats(const Runtime& runtime, std::string_view jsonl, std::string_view mix,
+                                     std::string_view what);
 
 // Scores the texts under a mix (see AdapterRegistry::resolve), all in continuous batches. `progress` is
 // called now and then with texts done. Error: a text longer than the context.

@@ -43,6 +43,7 @@ class Runtime {
 
   Engine& engine() { return *engine_; }
   AdapterRegistry& adapters() { return *adapters_; }
+  const AdapterRegistry& adapters() const { return *adapters_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   // Error: the model has no chat template.
   const ChatTemplate& chat_template() const;

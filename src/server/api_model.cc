@@ -9,9 +9,11 @@ ApiModel api_model(Runtime& runtime) {
       "base",
       runtime.tokenizer(),
       runtime.engine().limits(),
-      [&runtime](json::object variables) { return runtime.encode_chat(std::move(variables)); },
+      [&runtime](json::object variables, const ChatTemplate* own) {
+        return runtime.encode_chat(std::move(variables), true, own);
+      },
       [&runtime](std::string_view text) { return runtime.encode_text(text); },
-      [&runtime](std::string_view mix) { return runtime.adapters().resolve(mix); },
+      [&runtime](std::string_view mix) { return runtime.adapters().select(mix); },
   };
 }
 

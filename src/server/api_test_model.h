@@ -17,15 +17,17 @@ inline const Tokenizer& test_tokenizer() {
   return tokenizer;
 }
 
-inline std::vector<AdapterUse> resolve_test_mix(std::string_view mix) {
+// The elf has a chat template.
+inline AdapterSelection select_test_mix(std::string_view mix) {
   static const AdapterHandle kElf = fake_adapter("elf"), kVillain = fake_adapter("villain");
   if (mix.empty() || mix == "base") return {};
-  std::vector<AdapterUse> uses;
+  AdapterSelection selection;
   for (const MixPart& part : parse_mix(mix)) {
     if (part.name != "elf" && part.name != "villain") fail("no adapter \"{}\"", part.name);
-    uses.push_back({part.name == "elf" ? kElf : kVillain, part.scale});
+    selection.uses.push_back({part.name == "elf" ? kElf : kVillain, part.scale});
   }
-  return uses;
+  if (mix == "elf") selection.chat_template = std::make_shared<const ChatTemplate>("elf");
+  return selection;
 }
 
 constexpr int kTestContext = 2048;
@@ -41,13 +43,13 @@ inline ApiModel test_model() {
   return {"base",
           test_tokenizer(),
           limits,
-          [=](json::object variables) {
-            const std::string text = json::serialize(variables);
+          [=](json::object variables, const ChatTemplate* own) {
+            const std::string text = own != nullptr ? own->source() : json::serialize(variables);
             if (text.find("raise") != std::string::npos) fail("the template: line 1: no");
             return encode(text);
           },
           encode,
-          resolve_test_mix};
+          select_test_mix};
 }
 
 // The body of a valid request, with members added or replaced.

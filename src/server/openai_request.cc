@@ -11,19 +11,19 @@
 namespace chorus {
 namespace {
 
-std::vector<AdapterUse> resolve_model(const ApiModel& model, std::string_view name, std::string_view param) {
+AdapterSelection select_adapters(const ApiModel& model, std::string_view name, std::string_view param) {
   if (name.size() > kMaxNameBytes)
     refuse(param, "{} has {} bytes; at most {}", param, name.size(), kMaxNameBytes);
   try {
-    return model.resolve(name);
+    return model.select(name);
   } catch (const Error& error) {
     throw ApiError(404, "not_found_error", error.what(), std::string(param), "model_not_found");
   }
 }
 
 // "adapters": [{"name", "scale"}] beside the base.
-std::vector<AdapterUse> read_adapters(const json::value& value, const ApiModel& model) {
-  std::vector<AdapterUse> uses;
+AdapterSelection read_adapters(const json::value& value, const ApiModel& model) {
+  AdapterSelection all;
   std::vector<std::string_view> names;
   for (const json::value& element : read_array(value, "adapters", 0, kMaxAdapters)) {
     const json::object& entry = read_object(element, "adapters");
@@ -38,23 +38,26 @@ std::vector<AdapterUse> read_adapters(const json::value& value, const ApiModel& 
     if (std::ranges::find(names, name) != names.end())
       refuse("adapters.name", "adapters: {} occurs twice", printable(name));
     names.push_back(name);
-    std::vector<AdapterUse> found = resolve_model(model, name, "adapters.name");
-    if (found.size() != 1) refuse("adapters.name", "adapters: {} is the base, no adapter", printable(name));
+    AdapterSelection found = select_adapters(model, name, "adapters.name");
+    if (found.uses.size() != 1)
+      refuse("adapters.name", "adapters: {} is the base, no adapter", printable(name));
     const json::value* scale = find_field(entry, "scale");
-    found[0].scale =
+    found.uses[0].scale =
         scale == nullptr ? 1 : static_cast<float>(read_number(*scale, "scale", "adapters.scale"));
-    uses.push_back(std::move(found[0]));
+    all.uses.push_back(std::move(found.uses[0]));
+    all.chat_template = names.size() == 1 ? std::move(found.chat_template) : nullptr;
   }
-  return uses;
+  return all;
 }
 
-std::vector<AdapterUse> read_model(const json::object& body, const ApiModel& model, ApiRequest& api) {
+AdapterSelection read_model(const json::object& body, const ApiModel& model, ApiRequest& api) {
   if (const json::value* name = find_field(body, "model")) api.model = read_string(*name, "model");
-  std::vector<AdapterUse> uses = resolve_model(model, api.model, "model");
+  AdapterSelection named = select_adapters(model, api.model, "model");
   if (api.model.empty()) api.model = model.name;
   const json::value* adapters = find_field(body, "adapters");
-  if (adapters == nullptr) return uses;
-  if (!uses.empty()) refuse("adapters", "adapters may stand beside the base only, and model names adapters");
+  if (adapters == nullptr) return named;
+  if (!named.uses.empty())
+    refuse("adapters", "adapters may stand beside the base only, and model names adapters");
   return read_adapters(*adapters, model);
 }
 
@@ -148,7 +151,6 @@ void read_stream(const json::object& body, ApiRequest& api) {
 // What is the same for each prompt of the body.
 Request read_shared(const json::object& body, const ApiModel& model, ApiRequest& api) {
   Request request;
-  request.adapters = read_model(body, model, api);
   request.sampling = read_sampling(body, api.endpoint, model);
   request.samples = static_cast<int>(integer_field(body, "n").value_or(1));
   request.min_tokens = static_cast<int>(integer_field(body, "min_tokens").value_or(0));
@@ -248,9 +250,14 @@ ApiRequest read_api_request(const json::value& body, Endpoint endpoint, const Ap
   check_field_names(object, endpoint);
   ApiRequest api;
   api.endpoint = endpoint;
+  AdapterSelection selection = read_model(object, model, api);
   Request shared = read_shared(object, model, api);
+  shared.adapters = std::move(selection.uses);
   if (endpoint == Endpoint::kChat) {
-    shared.prompt = encoded([&] { return model.encode_chat(read_template_variables(object)); }, "messages");
+    const auto encode = [&] {
+      return model.encode_chat(read_template_variables(object), selection.chat_template.get());
+    };
+    shared.prompt = encoded(encode, "messages");
     api.prompts.push_back({std::move(shared), ""});
   } else {
     api.prompts = read_prompts(object, model, api, shared);

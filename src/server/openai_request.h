@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/adapter_registry.h"
 #include "engine/request.h"
 #include "engine/validate.h"
 #include "formats/tokenizer.h"
@@ -19,10 +20,11 @@ struct ApiModel {
   std::string name;  // of the base, for answers to requests that name no model
   const Tokenizer& tokenizer;
   RequestLimits limits;
-  // Token ids of a conversation, ready for the answer; the variables are the chat template's.
-  std::function<std::vector<int32_t>(json::object variables)> encode_chat;
+  // Token ids of a conversation, ready for the answer; the variables are the chat template's, which is an
+  // adapter's own, or where that is null the model's.
+  std::function<std::vector<int32_t>(json::object variables, const ChatTemplate* own)> encode_chat;
   std::function<std::vector<int32_t>(std::string_view text)> encode_text;
-  std::function<std::vector<AdapterUse>(std::string_view mix)> resolve;  // empty: the base
+  std::function<AdapterSelection(std::string_view mix)> select;
 };
 
 struct ApiPrompt {

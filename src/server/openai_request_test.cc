@@ -77,7 +77,7 @@ TEST(ChatRequest, ReadsEveryField) {
 TEST(ChatRequest, FlattensPartsAndPassesTheRestToTheTemplate) {
   json::object seen;
   ApiModel model = test_model();
-  model.encode_chat = [&](json::object variables) {
+  model.encode_chat = [&](json::object variables, const ChatTemplate*) {
     seen = std::move(variables);
     return Ids{1};
   };
@@ -92,10 +92,19 @@ TEST(ChatRequest, FlattensPartsAndPassesTheRestToTheTemplate) {
     {"role": "tool", "tool_call_id": "1", "content": "7"}], "tools": [{"type": "function"}]})"));
 }
 
+TEST(ChatRequest, AnAdapterThatIsAloneBringsItsTemplate) {
+  const Ids own = test_tokenizer().encode("elf", {});
+  const json::array elf{{{"name", "elf"}, {"scale", 0.5}}}, both{{{"name", "elf"}}, {{"name", "villain"}}};
+  EXPECT_EQ(read_chat({{"model", "elf"}}).prompts[0].request.prompt, own);
+  EXPECT_EQ(read_chat({{"adapters", elf}}).prompts[0].request.prompt, own);
+  EXPECT_NE(read_chat({{"adapters", both}}).prompts[0].request.prompt, own);
+  EXPECT_NE(read_chat({{"model", "villain"}}).prompts[0].request.prompt, own);
+}
+
 TEST(ChatRequest, ToolChoiceNoneHidesTheTools) {
   json::object seen;
   ApiModel model = test_model();
-  model.encode_chat = [&](json::object variables) {
+  model.encode_chat = [&](json::object variables, const ChatTemplate*) {
     seen = std::move(variables);
     return Ids{1};
   };
