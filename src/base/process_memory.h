@@ -9,5 +9,7 @@ namespace chorus {
 size_t peak_resident_bytes();
 // Starts the peak anew at what is resident now. Where the system does not let us, the old peak stays.
 void reset_peak_resident();
+// What this process has resident now, in bytes; 0 where the system does not say.
+size_t resident_bytes();
 
 }  // namespace chorus
