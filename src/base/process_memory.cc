@@ -1,6 +1,7 @@
 #include "base/process_memory.h"
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <string>
@@ -19,5 +20,12 @@ size_t peak_resident_bytes() {
 void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << '5'; }
 
 void return_freed_memory() { malloc_trim(0); }
+
+size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  size_t size = 0, resident = 0;
+  if (!(statm >> size >> resident)) return 0;
+  return resident * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
 
 }  // namespace chorus

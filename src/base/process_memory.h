@@ -12,5 +12,7 @@ void reset_peak_resident();
 // Gives what has been freed back to the system. The allocator itself keeps tens of megabytes of it when many
 // blocks were needed for a while: for use after a load. Takes milliseconds; other threads that allocate wait.
 void return_freed_memory();
+// What this process has resident now, in bytes; 0 where the system does not say.
+size_t resident_bytes();
 
 }  // namespace chorus

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/process_memory.h"
 #include "engine/text_files.h"
 #include "model/adapter_io.h"
 #include "model/adapter_pack.h"
@@ -61,6 +62,7 @@ LoadedAdapter AdapterLoader::load(const FileRoot& root, const std::string& path,
       loaded.chat_template = std::make_shared<const ChatTemplate>(std::move(*own));
   }
   choose_form(loaded, options);
+  return_freed_memory();
   return loaded;
 }
 
