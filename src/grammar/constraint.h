@@ -14,12 +14,13 @@
 
 namespace chorus {
 
-// Bounds of one compiled grammar; passing one at compile time is an Error that names it. States that are met
-// while generating beyond the bound drop the masks of those used longest ago.
+// Bounds of one compiled grammar; passing one at compile time is an Error that names it. What is worked out
+// while generating begins anew where it passes them, and answers under way move over.
 struct ConstraintLimits {
   std::chrono::milliseconds compile_time{200};
   size_t states = 10'000;
   size_t bytes = size_t{64} << 20;
+  size_t cache_bytes = size_t{256} << 20;  // of all compiled grammars that are kept for the next request
 };
 
 // A grammar compiled against a vocabulary: a token-level automaton whose states hold a mask of the tokens
@@ -40,7 +41,8 @@ class ConstraintCompiler {
 
   // `key` names the grammar for the cache ("json_schema:" and its text, say); `make` is called where it is
   // not there. On the caller's thread, never the engine's. The first state's mask is ready when this returns.
-  // Error: `make`'s; a rule that is not defined or can only recurse; a bound; a grammar that no text matches.
+  // Error: `make`'s; a rule that is not defined, can only recurse or is left-recursive; a bound; a grammar
+  // that no text matches.
   ConstraintHandle compile(const std::string& key, const std::function<Grammar()>& make);
 
  private:
@@ -59,10 +61,15 @@ class ConstraintState {
 
   // Whether the mask of the present state is there. A sequence is not stepped until it is.
   bool ready() const;
+  // The next state could not be worked out within the bounds, which is ready() too: the answer ends here, and
+  // only error() may still be called.
+  bool failed() const;
+  const std::string& error() const;
   // Bit i % 64 of word i / 64: token i may come next. [ceil(vocab / 64)]; valid until advance(). The stop ids
   // are among them exactly where the text may end. Never all zero.
   std::span<const uint64_t> mask() const;
-  bool must_end() const;  // only the stop ids are left
+  bool must_end() const;              // only the stop ids are left
+  bool is_stop(int32_t token) const;  // ends the text
   // The token was chosen; it is one of mask()'s. After a stop id nothing more may be called.
   void advance(int32_t token);
 
