@@ -45,7 +45,7 @@ void flush_output();
 // A check for a flag: a number in [min, max], which NaN is not.
 CLI::Validator number_in(double min, double max);
 
-// Ctrl-C: the first sets a flag for the work to notice, the second ends the process.
+// Ctrl-C and SIGTERM: the first sets a flag for the work to notice, the second ends the process.
 void install_interrupt_handler();
 bool interrupted();
 void clear_interrupt();

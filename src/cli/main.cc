@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   chorus::add_run_command(app, exit_code);
   chorus::add_story_command(app, exit_code);
   chorus::add_batch_command(app, exit_code);
+  chorus::add_serve_command(app, exit_code);
   chorus::add_eval_command(app, exit_code);
   chorus::add_inspect_command(app, exit_code);
   chorus::add_tokenize_command(app, exit_code);

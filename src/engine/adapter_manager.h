@@ -61,6 +61,7 @@ class AdapterManager {
   std::optional<AdapterStatus> find(std::string_view name) const;
   size_t resident_bytes() const;  // with versions that were replaced or unloaded and are still in use
   size_t memory_bytes() const { return options_.memory_bytes; }
+  int max_adapters() const { return options_.max_adapters; }
   // Why the last look at the directory failed, or what it left out; empty: all is well.
   std::string directory_problem() const;
 

@@ -95,9 +95,12 @@ AdapterHandle AdapterRegistry::find(const std::string& name) const {
 }
 
 AdapterSelection AdapterRegistry::select(std::string_view mix) const {
+  if (mix.empty() || loader_.is_base(mix)) return {};
+  return select(parse_mix(mix));
+}
+
+AdapterSelection AdapterRegistry::select(const std::vector<MixPart>& parts) const {
   AdapterSelection selection;
-  if (mix.empty() || loader_.is_base(mix)) return selection;
-  const std::vector<MixPart> parts = parse_mix(mix);
   const std::lock_guard lock(mutex_);
   for (const MixPart& part : parts) {
     const auto it = adapters_.find(part.name);

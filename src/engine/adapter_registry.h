@@ -64,6 +64,7 @@ class AdapterRegistry {
   // The adapters of a model name or mix; of the base, none. Error: an unknown name, with those that are
   // known.
   AdapterSelection select(std::string_view mix) const;
+  AdapterSelection select(const std::vector<MixPart>& parts) const;
   std::vector<AdapterUse> resolve(std::string_view mix) const { return select(mix).uses; }
 
   struct Entry {

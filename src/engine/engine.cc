@@ -129,7 +129,16 @@ void Engine::cancel(uint64_t request) {
 
 void Engine::wait(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  arrived_.wait_for(lock, timeout, [&] { return !cancels_.empty() || live_.load() > 0; });
+  arrived_.wait_for(lock, timeout, [&] { return nudged_ || !cancels_.empty() || live_.load() > 0; });
+  nudged_ = false;
+}
+
+void Engine::nudge() {
+  {
+    const std::lock_guard lock(mutex_);
+    nudged_ = true;
+  }
+  arrived_.notify_one();
 }
 
 bool Engine::step(const EventSink& sink) {

@@ -81,6 +81,8 @@ class Engine {
   bool step(const EventSink& sink);
   // Returns when there is work for step(), or after `timeout`.
   void wait(std::chrono::milliseconds timeout);
+  // Ends a wait(), or the next one.
+  void nudge();
   // No sample is waiting or running.
   bool idle() const { return live_.load(std::memory_order_acquire) == 0; }
 
@@ -133,6 +135,7 @@ class Engine {
   std::condition_variable arrived_;
   Sequences inbox_;
   std::vector<uint64_t> cancels_;
+  bool nudged_ = false;
   uint64_t next_arrival_ = 0;
   std::atomic<uint64_t> next_request_{1};
   std::atomic<int> live_{0};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -7,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/constraint.h"
 #include "model/adapter.h"
 
 namespace chorus {
@@ -30,7 +32,14 @@ struct AdapterUse {
   float scale = 1;
 };
 
-enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kError };
+enum class FinishReason : uint8_t {
+  kNone,
+  kStop,
+  kLength,
+  kCancelled,
+  kExpired,  // still in the queue at its deadline
+  kError
+};
 
 struct TokenLogprob {
   int32_t token;
@@ -46,6 +55,10 @@ struct TokenEvent {
   std::vector<TokenLogprob> top;  // likeliest first
   FinishReason finish = FinishReason::kNone;
   std::string error;  // with kError
+  // With the first token of a sample: how long it waited to be admitted, and what of its prompt was not
+  // computed again.
+  float queue_seconds = 0;
+  int prefix_hit_tokens = 0;
 };
 
 // What a client wants, already in tokens.
@@ -61,6 +74,9 @@ struct Request {
   bool prompt_logprobs = false;  // log-probability of every prompt token but the first, as events before
                                  // the first sampled token
   std::string tenant;            // shares prefixes only within itself
+  ConstraintHandle constraint;   // what the answer must be; null: any text
+  // When it ends with kExpired unless it has been admitted.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
 
 }  // namespace chorus

@@ -61,6 +61,7 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
   engine.pages = pages;
   engine.max_rows = options.max_rows;
   engine.max_sequences = options.max_sequences;
+  engine.max_queue = options.max_queue;
   engine.prefill_chunk = options.prefill_chunk;
   engine.max_lora_floats_per_row = kLoraFloatsPerRow;
   if (options.poison_freed_pages) {
@@ -78,7 +79,7 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
       return probe_adapter(exact, other, threads);
     };
   }
-  adapters_ = std::make_unique<AdapterRegistry>(config, std::vector<std::string>{"base"}, std::move(probe));
+  adapters_ = std::make_unique<AdapterRegistry>(config, options.base_names, std::move(probe));
   engine_ = std::make_unique<Engine>(
       engine, [this, observer = options.observer](const Batch& batch, std::span<float> logits) {
         runner_.forward(batch, logits);
@@ -113,9 +114,11 @@ std::string Runtime::render_chat(json::object variables, bool add_generation_pro
 
 std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_generation_prompt,
                                           const ChatTemplate* own) const {
-  // A template writes its own BOS.
-  return tokenizer_.encode(render_chat(std::move(variables), add_generation_prompt, own),
-                           {.add_special = false, .parse_special = true});
+  return encode_rendered(render_chat(std::move(variables), add_generation_prompt, own));
+}
+
+std::vector<int32_t> Runtime::encode_rendered(std::string_view text) const {
+  return tokenizer_.encode(text, {.add_special = false, .parse_special = true});
 }
 
 std::vector<int32_t> Runtime::encode_text(std::string_view text) const {

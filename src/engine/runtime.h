@@ -24,8 +24,10 @@ struct RuntimeOptions {
   std::optional<KvType> kv_type = {};   // none: what the kernels keep by default
   int context_length = 0;               // 0: the model's own, or what the budget holds
   int max_sequences = 64;
+  int max_queue = 512;  // samples that wait, beyond those that run
   int max_rows = 512;  // of a step
   int prefill_chunk = 256;
+  std::vector<std::string> base_names = {"base"};  // what the base is called, and so no adapter
   std::string packed_cache;  // directory for packed models (see packed_cache.h); empty: none
   bool exact =
       false;  // adapters in their files' own types, 16 bits of every linear's input: twice the products
@@ -64,6 +66,8 @@ class Runtime {
   // Token ids of render_chat's text.
   std::vector<int32_t> encode_chat(json::object variables, bool add_generation_prompt = true,
                                    const ChatTemplate* own = nullptr) const;
+  // Token ids of such a text: a template writes its own BOS.
+  std::vector<int32_t> encode_rendered(std::string_view text) const;
   // Token ids of plain text, with BOS where the model's settings add it.
   std::vector<int32_t> encode_text(std::string_view text) const;
 

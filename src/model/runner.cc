@@ -31,4 +31,16 @@ void ModelRunner::reserve(int pages, const StepLimits& limits) {
   transformer_ = std::make_unique<Transformer>(model_, kernels_, *kv_, limits, exact_);
 }
 
+const char* ModelRunner::kv_type_name() const {
+  switch (kv_type_) {
+    case KvType::kF32:
+      return "f32";
+    case KvType::kF16:
+      return "f16";
+    case KvType::kI8:
+      return "int8";
+  }
+  return "";
+}
+
 }  // namespace chorus

@@ -22,6 +22,7 @@ class ModelRunner {
 
   const Model& model() const { return model_; }
   const char* kernels_name() const { return kernels_.name; }
+  const char* kv_type_name() const;  // "f32", "f16", "int8"
   size_t kv_page_bytes() const { return KvPages::page_bytes(model_.config, kv_type_); }
 
   // Reserves pages and the buffers of a step; once, before forward().

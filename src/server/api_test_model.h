@@ -17,17 +17,15 @@ inline const Tokenizer& test_tokenizer() {
   return tokenizer;
 }
 
-// The elf has a chat template.
-inline AdapterSelection select_test_mix(std::string_view mix) {
+// The adapters of a mix; ApiError for one that is neither the elf nor the villain.
+inline AdapterSelection acquire_test_adapters(const AdapterRequest& wanted) {
   static const AdapterHandle kElf = fake_adapter("elf"), kVillain = fake_adapter("villain");
-  if (mix.empty() || mix == "base") return {};
-  AdapterSelection selection;
-  for (const MixPart& part : parse_mix(mix)) {
-    if (part.name != "elf" && part.name != "villain") fail("no adapter \"{}\"", part.name);
-    selection.uses.push_back({part.name == "elf" ? kElf : kVillain, part.scale});
+  AdapterSelection acquired;
+  for (const MixPart& part : wanted.parts) {
+    if (part.name != "elf" && part.name != "villain") refuse_model(part.name, "model");
+    acquired.uses.push_back({part.name == "elf" ? kElf : kVillain, part.scale});
   }
-  if (mix == "elf") selection.chat_template = std::make_shared<const ChatTemplate>("elf");
-  return selection;
+  return acquired;
 }
 
 constexpr int kTestContext = 2048;
@@ -40,16 +38,30 @@ inline ApiModel test_model() {
   limits.pages = 512;
   limits.max_lora_floats_per_row = 256;
   const auto encode = [](std::string_view text) { return test_tokenizer().encode(text, {}); };
-  return {"base",
-          test_tokenizer(),
-          limits,
-          [=](json::object variables, const ChatTemplate* own) {
-            const std::string text = own != nullptr ? own->source() : json::serialize(variables);
-            if (text.find("raise") != std::string::npos) fail("the template: line 1: no");
-            return encode(text);
-          },
-          encode,
-          select_test_mix};
+  const auto render = [](const json::object& variables, bool, const ChatTemplate*) {
+    const std::string text = json::serialize(variables);
+    if (text.find("raise") != std::string::npos) fail("the template: line 1: no");
+    return text;
+  };
+  return {.name = "base",
+          .tokenizer = test_tokenizer(),
+          .limits = limits,
+          .names = {.base_names = {"base"},
+                    .name_of_id = [](int64_t) { return std::optional<std::string>("elf"); },
+                    .base_default = {}},
+          .acquire = acquire_test_adapters,
+          .render_chat = render,
+          .encode_rendered = encode,
+          .encode_text = encode,
+          .compile = [](const OutputShape&) { return ConstraintHandle(); }};
+}
+
+inline ApiRequest read_request(const json::value& body, Endpoint endpoint,
+                               const ApiModel& model = test_model()) {
+  const json::object& object = read_body(body, endpoint);
+  AdapterRequest wanted = read_adapter_request(object, model.names);
+  AdapterSelection acquired = model.acquire(wanted);
+  return read_api_request(object, endpoint, model, std::move(wanted), std::move(acquired), 7);
 }
 
 // The body of a valid request, with members added or replaced.
@@ -66,11 +78,11 @@ inline json::object completion_body(const json::object& more = {}) {
 }
 
 inline ApiRequest read_chat(const json::object& more = {}) {
-  return read_api_request(chat_body(more), Endpoint::kChat, test_model(), 7);
+  return read_request(chat_body(more), Endpoint::kChat);
 }
 
 inline ApiRequest read_completion(const json::object& more = {}) {
-  return read_api_request(completion_body(more), Endpoint::kCompletions, test_model(), 7);
+  return read_request(completion_body(more), Endpoint::kCompletions);
 }
 
 // The ApiError that `action` throws.

@@ -54,7 +54,11 @@ ApiRequest read_request(const json::object& object, const std::string& custom_id
   const Endpoint endpoint = read_endpoint(object);
   const json::value* body = find_field(object, "body");
   if (body == nullptr) refuse("body", "body is missing");
-  ApiRequest api = read_api_request(*body, endpoint, model, seed_of(custom_id));
+  const json::object& fields = read_body(*body, endpoint);
+  AdapterRequest wanted = read_adapter_request(fields, model.names);
+  AdapterSelection adapters = model.acquire(wanted);
+  ApiRequest api =
+      read_api_request(fields, endpoint, model, std::move(wanted), std::move(adapters), seed_of(custom_id));
   if (api.stream) refuse("stream", "stream is not supported in a batch file");
   return api;
 }

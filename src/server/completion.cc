@@ -10,7 +10,10 @@ Completion::Completion(const ApiRequest& api, size_t prompt, const Tokenizer& to
       samples_(static_cast<size_t>(prompt_.request.samples)),
       open_(samples_.size()),
       running_(samples_.size()) {
-  for (size_t i = 0; i < samples_.size(); ++i) progress_.push_back({TextStream(tokenizer, api.stop), false});
+  for (size_t i = 0; i < samples_.size(); ++i) {
+    Progress& progress = progress_.emplace_back(TextStream(tokenizer, api.stop));
+    if (api.tools.offered()) progress.tools.emplace(api.tools, api.dialect, api.prompt_calls);
+  }
   const Request& request = prompt_.request;
   if (request.prompt_logprobs) {
     prompt_events_ = request.prompt.size() - 1;
@@ -32,7 +35,7 @@ std::string Completion::push(const TokenEvent& event) {
 
   std::string piece;
   if (event.token >= 0) {
-    ++sample.tokens;
+    if (sample.tokens++ == 0) sample.cached_tokens = event.prefix_hit_tokens;
     if (logprobs_) log(sample.logged, event);
     // The token of a stop id ends the text and is no part of it.
     if (event.finish != FinishReason::kStop) piece = progress.stream.push(event.token);
@@ -40,6 +43,11 @@ std::string Completion::push(const TokenEvent& event) {
   FinishReason reason = event.finish;
   if (reason != FinishReason::kNone) piece += progress.stream.finish();
   if (progress.stream.stopped()) reason = FinishReason::kStop;
+  if (progress.tools) piece = progress.tools->push(piece);
+  if (progress.tools && reason != FinishReason::kNone) {
+    piece += progress.tools->finish();
+    sample.calls = progress.tools->calls();
+  }
   if (reason == FinishReason::kError) problem_ = printable(event.error, 300);
   if (reason != FinishReason::kNone) finish(sample, reason);
   sample.text += piece;
@@ -59,6 +67,8 @@ std::optional<ApiError> Completion::error() const {
   for (const CompletionSample& sample : samples_) {
     if (sample.finish == FinishReason::kError)
       return ApiError(500, "server_error", "the model failed on this request: " + problem_);
+    if (sample.finish == FinishReason::kExpired)
+      return ApiError(503, "unavailable_error", "the request waited too long in the queue; try again later");
     if (sample.finish == FinishReason::kCancelled)
       return ApiError(499, "cancelled_error", "the request was cancelled");
   }

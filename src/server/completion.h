@@ -18,10 +18,12 @@ struct LoggedToken {
 
 // One sample's answer so far.
 struct CompletionSample {
-  std::string text;
+  std::string text;                           // without the calls
   std::vector<LoggedToken> logged;            // with logprobs: the tokens that were sampled, all of them
   int tokens = 0;                             // sampled, up to the one that ended it
   FinishReason finish = FinishReason::kNone;  // kStop also for a stop string
+  std::vector<ToolCall> calls;                // known when it has finished
+  int cached_tokens = 0;                      // of the prompt, that were not computed again
 };
 
 // Collects the events of one engine request into the answers of its samples. The answers depend on the
@@ -50,6 +52,7 @@ class Completion {
  private:
   struct Progress {
     TextStream stream;
+    std::optional<ToolCallReader> tools;
     bool ended = false;  // the engine's last event of it has come
   };
   void log(std::vector<LoggedToken>& to, const TokenEvent& event) const;

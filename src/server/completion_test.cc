@@ -46,7 +46,8 @@ TEST(Completion, CollectsText) {
             json::parse(fmt::format(R"({{"id": "chatcmpl-1", "object": "chat.completion", "created": 123,
       "model": "base", "choices": [{{"index": 0, "message": {{"role": "assistant", "content": "ab"}},
       "logprobs": null, "finish_reason": "length"}}],
-      "usage": {{"prompt_tokens": {0}, "completion_tokens": 2, "total_tokens": {1}}}}})",
+      "usage": {{"prompt_tokens": {0}, "completion_tokens": 2, "total_tokens": {1},
+      "prompt_tokens_details": {{"cached_tokens": 0}}}}}})",
                                     api.prompts[0].request.prompt.size(),
                                     api.prompts[0].request.prompt.size() + 2)));
 }
@@ -159,7 +160,8 @@ TEST(Response, ChatLogprobsOfAPartOfACharacterHaveItsBytes) {
   ASSERT_EQ(entry.at("bytes").as_array().size(), bytes.size());
   EXPECT_EQ(entry.at("bytes").at(0), 0xF0);
   EXPECT_EQ(entry.at("top_logprobs").as_array().size(), 0u);
-  const json::object completion = completion_logprobs(logged, test_tokenizer());
+  int64_t offset = 0;
+  const json::object completion = completion_logprobs(logged, test_tokenizer(), offset);
   EXPECT_TRUE(completion.at("tokens").at(0).as_string().starts_with("bytes:\\xf0")) << completion;
 }
 
@@ -201,7 +203,8 @@ TEST(Response, MaxTokensZeroScoresOnly) {
 
 TEST(Response, ImpossibleTokensHaveAFiniteLogprob) {
   const std::vector<LoggedToken> logged = {{5, -std::numeric_limits<float>::infinity(), {}}};
-  EXPECT_EQ(completion_logprobs(logged, test_tokenizer()).at("token_logprobs").at(0), -9999.0);
+  int64_t offset = 0;
+  EXPECT_EQ(completion_logprobs(logged, test_tokenizer(), offset).at("token_logprobs").at(0), -9999.0);
 }
 
 TEST(Response, PromptsAreChoicesInOrder) {

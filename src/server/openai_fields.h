@@ -33,6 +33,8 @@ constexpr size_t kMaxStopIds = 512;  // of the request, beside the model's own
 constexpr size_t kMaxPrompts = 64;   // with n at its largest, still no more than the queue takes
 constexpr size_t kMaxMessages = 4096;
 constexpr size_t kMaxAdapters = 8;
+constexpr size_t kMaxLoraEntries = 1024;  // of llama-server's "lora", most of them with scale 0
+constexpr size_t kMaxGrammarBytes = size_t{64} << 10;
 constexpr size_t kMaxNameBytes = 1024;
 
 // ApiError for a field that is not supported yet or not known. Null counts as absent, everywhere.

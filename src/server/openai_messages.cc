@@ -24,6 +24,21 @@ json::string join_parts(const json::array& parts) {
   return text;
 }
 
+// [{"id", "type": "function", "function": {"name", "arguments"}}]
+void check_tool_calls(const json::value& value) {
+  constexpr std::string_view kParam = "messages.tool_calls";
+  for (const json::value& element : read_array(value, kParam, 1, kMaxTools)) {
+    const json::value* function = find_field(read_object(element, kParam), "function");
+    if (function == nullptr) refuse(kParam, "messages.tool_calls: a call has no function");
+    const json::value* name = find_field(read_object(*function, kParam), "name");
+    if (name == nullptr) refuse(kParam, "messages.tool_calls: a call's function has no name");
+    read_string(*name, kParam);
+    const json::value* arguments = find_field(function->get_object(), "arguments");
+    if (arguments == nullptr || !(arguments->is_string() || arguments->is_object()))
+      refuse(kParam, "messages.tool_calls: a call's arguments must be a JSON text");
+  }
+}
+
 json::object read_message(const json::value& value) {
   constexpr std::array<std::string_view, 5> kRoles = {"system", "developer", "user", "assistant", "tool"};
   json::object message = read_object(value, "messages");
@@ -34,10 +49,16 @@ json::object read_message(const json::value& value) {
     refuse("messages.role", "messages.role must be one of {}", fmt::join(kRoles, ", "));
   // Models' templates know OpenAI's newer name for it by the old one.
   if (role == "developer") message["role"] = "system";
+  const json::value* calls = find_field(message, "tool_calls");
+  if (calls == nullptr || role != "assistant") {
+    message.erase("tool_calls");
+    calls = nullptr;
+  } else {
+    check_tool_calls(*calls);
+  }
   const json::value* content = find_field(message, "content");
   if (content == nullptr) {
-    if (role != "assistant" || find_field(message, "tool_calls") == nullptr)
-      refuse("messages.content", "messages.content is missing");
+    if (calls == nullptr) refuse("messages.content", "messages.content is missing");
     message["content"] = nullptr;
   } else if (content->is_array()) {
     message["content"] = join_parts(content->get_array());
@@ -49,33 +70,25 @@ json::object read_message(const json::value& value) {
 
 }  // namespace
 
-json::object read_template_variables(const json::object& body) {
+json::object read_template_variables(const json::object& body, const ToolRequest& tools) {
   const json::value* value = find_field(body, "messages");
   if (value == nullptr) refuse("messages", "messages is missing");
+  json::object variables;
+  if (const json::value* more = find_field(body, "chat_template_kwargs"))
+    variables = read_object(*more, "chat_template_kwargs");
   json::array messages;
   for (const json::value& message : read_array(*value, "messages", 1, kMaxMessages))
     messages.push_back(read_message(message));
-  json::object variables{{"messages", std::move(messages)}};
-  const json::value* tools = find_field(body, "tools");
-  if (tools == nullptr) return variables;
-  for (const json::value& tool : read_array(*tools, "tools", 0, kMaxMessages)) read_object(tool, "tools");
-  const json::value* choice = find_field(body, "tool_choice");
-  const bool hidden = choice != nullptr && choice->is_string() && choice->get_string() == "none";
-  if (!hidden && !tools->get_array().empty()) variables["tools"] = *tools;
+  variables["messages"] = std::move(messages);
+  variables.erase("tools");
+  if (tools.offered()) variables["tools"] = tools.tools;
   return variables;
 }
 
-void refuse_structured_output(const json::object& body) {
-  if (const json::value* format = find_field(body, "response_format")) {
-    const json::value* type = find_field(read_object(*format, "response_format"), "type");
-    if (type == nullptr) refuse("response_format", "response_format.type is missing");
-    if (read_string(*type, "response_format.type") != "text")
-      refuse("response_format", "response_format other than text is not supported yet");
-  }
-  if (const json::value* choice = find_field(body, "tool_choice")) {
-    if (!choice->is_string() || (choice->get_string() != "none" && choice->get_string() != "auto"))
-      refuse("tool_choice", "tool_choice other than none and auto is not supported yet");
-  }
+bool has_tool_messages(const json::object& variables) {
+  return std::ranges::any_of(variables.at("messages").get_array(), [](const json::value& message) {
+    return message.get_object().contains("tool_calls") || message.at("role") == "tool";
+  });
 }
 
 }  // namespace chorus

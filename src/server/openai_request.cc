@@ -11,56 +11,6 @@
 namespace chorus {
 namespace {
 
-AdapterSelection select_adapters(const ApiModel& model, std::string_view name, std::string_view param) {
-  if (name.size() > kMaxNameBytes)
-    refuse(param, "{} has {} bytes; at most {}", param, name.size(), kMaxNameBytes);
-  try {
-    return model.select(name);
-  } catch (const Error& error) {
-    throw ApiError(404, "not_found_error", error.what(), std::string(param), "model_not_found");
-  }
-}
-
-// "adapters": [{"name", "scale"}] beside the base.
-AdapterSelection read_adapters(const json::value& value, const ApiModel& model) {
-  AdapterSelection all;
-  std::vector<std::string_view> names;
-  for (const json::value& element : read_array(value, "adapters", 0, kMaxAdapters)) {
-    const json::object& entry = read_object(element, "adapters");
-    for (const auto& [key, unused] : entry) {
-      if (key != "name" && key != "scale") refuse("adapters", "adapters: unknown field: {}", printable(key));
-    }
-    const json::value* name_value = find_field(entry, "name");
-    if (name_value == nullptr) refuse("adapters.name", "adapters.name is missing");
-    const std::string_view name = read_string(*name_value, "adapters.name");
-    if (name.find_first_of("@+") != std::string_view::npos)
-      refuse("adapters.name", "adapters.name must be one adapter's name; \"scale\" has its weight");
-    if (std::ranges::find(names, name) != names.end())
-      refuse("adapters.name", "adapters: {} occurs twice", printable(name));
-    names.push_back(name);
-    AdapterSelection found = select_adapters(model, name, "adapters.name");
-    if (found.uses.size() != 1)
-      refuse("adapters.name", "adapters: {} is the base, no adapter", printable(name));
-    const json::value* scale = find_field(entry, "scale");
-    found.uses[0].scale =
-        scale == nullptr ? 1 : static_cast<float>(read_number(*scale, "scale", "adapters.scale"));
-    all.uses.push_back(std::move(found.uses[0]));
-    all.chat_template = names.size() == 1 ? std::move(found.chat_template) : nullptr;
-  }
-  return all;
-}
-
-AdapterSelection read_model(const json::object& body, const ApiModel& model, ApiRequest& api) {
-  if (const json::value* name = find_field(body, "model")) api.model = read_string(*name, "model");
-  AdapterSelection named = select_adapters(model, api.model, "model");
-  if (api.model.empty()) api.model = model.name;
-  const json::value* adapters = find_field(body, "adapters");
-  if (adapters == nullptr) return named;
-  if (!named.uses.empty())
-    refuse("adapters", "adapters may stand beside the base only, and model names adapters");
-  return read_adapters(*adapters, model);
-}
-
 std::vector<std::string> read_stop(const json::object& body) {
   std::vector<std::string> stops;
   const auto add = [&](const json::value& value) {
@@ -148,9 +98,23 @@ void read_stream(const json::object& body, ApiRequest& api) {
   api.include_usage = bool_field(object, "include_usage", false);
 }
 
+// The grammar of the answer, compiled. What cannot be guaranteed is the client's to change.
+ConstraintHandle compiled(const ApiModel& model, const OutputShape& shape) {
+  if (!shape) return nullptr;
+  try {
+    return model.compile(shape);
+  } catch (const ApiError&) {
+    throw;
+  } catch (const Error& error) {
+    refuse(shape.param, "{}: {}", shape.param, printable(error.what(), 300));
+  }
+}
+
 // What is the same for each prompt of the body.
-Request read_shared(const json::object& body, const ApiModel& model, ApiRequest& api) {
+Request read_shared(const json::object& body, const ApiModel& model, std::vector<AdapterUse> adapters,
+                    ApiRequest& api) {
   Request request;
+  request.adapters = std::move(adapters);
   request.sampling = read_sampling(body, api.endpoint, model);
   request.samples = static_cast<int>(integer_field(body, "n").value_or(1));
   request.min_tokens = static_cast<int>(integer_field(body, "min_tokens").value_or(0));
@@ -160,7 +124,11 @@ Request read_shared(const json::object& body, const ApiModel& model, ApiRequest&
   api.logprobs = request.sampling.top_logprobs >= 0;
   request.prompt_logprobs = api.echo && api.logprobs;
   read_stream(body, api);
-  refuse_structured_output(body);
+  api.tools = read_tools(body);
+  request.constraint = compiled(model, read_output_shape(body));
+  if (request.constraint != nullptr && bool_field(body, "ignore_eos", false))
+    refuse("ignore_eos",
+           "ignore_eos cannot be combined with a format of the answer, which says where it ends");
   return request;
 }
 
@@ -241,28 +209,51 @@ std::vector<ApiPrompt> read_prompts(const json::object& body, const ApiModel& mo
   return prompts;
 }
 
+// The prompt of a chat. Where a tool must be called, the prompt already begins the call, and the answer is
+// held to the tools' parameters.
+std::vector<int32_t> read_chat_prompt(const json::object& body, const ApiModel& model,
+                                      const ChatTemplate* own, ApiRequest& api, Request& shared) {
+  json::object variables = read_template_variables(body, api.tools);
+  const auto render = [&](const json::object& v, bool add) { return model.render_chat(v, add, own); };
+  if (api.tools.offered() || has_tool_messages(variables)) {
+    std::vector<std::string> stop_texts;
+    for (const int32_t id : model.tokenizer.stop_ids()) stop_texts.push_back(model.tokenizer.token_bytes(id));
+    api.dialect = find_tool_dialect(render, stop_texts);
+    prepare_tools(variables, api.dialect);
+  }
+  std::string text = render(variables, true);
+  if (api.tools.choice == ToolRequest::Choice::kRequired) {
+    if (shared.constraint != nullptr)
+      refuse("tool_choice", "a tool that must be called and a format of the answer cannot be combined");
+    shared.constraint = compiled(model, tool_call_shape(api.tools, api.dialect));
+    text += api.dialect.before;
+    api.prompt_calls = true;
+  }
+  return model.encode_rendered(text);
+}
+
 }  // namespace
 
-ApiRequest read_api_request(const json::value& body, Endpoint endpoint, const ApiModel& model,
-                            uint64_t default_seed) {
+const json::object& read_body(const json::value& body, Endpoint endpoint) {
   if (!body.is_object()) refuse("", "the body must be a JSON object");
-  const json::object& object = body.get_object();
-  check_field_names(object, endpoint);
+  check_field_names(body.get_object(), endpoint);
+  return body.get_object();
+}
+
+ApiRequest read_api_request(const json::object& body, Endpoint endpoint, const ApiModel& model,
+                            AdapterRequest wanted, AdapterSelection adapters, uint64_t default_seed) {
   ApiRequest api;
   api.endpoint = endpoint;
-  AdapterSelection selection = read_model(object, model, api);
-  Request shared = read_shared(object, model, api);
-  shared.adapters = std::move(selection.uses);
+  api.wanted = std::move(wanted);
+  Request shared = read_shared(body, model, std::move(adapters.uses), api);
   if (endpoint == Endpoint::kChat) {
-    const auto encode = [&] {
-      return model.encode_chat(read_template_variables(object), selection.chat_template.get());
-    };
-    shared.prompt = encoded(encode, "messages");
+    shared.prompt = encoded(
+        [&] { return read_chat_prompt(body, model, adapters.chat_template.get(), api, shared); }, "messages");
     api.prompts.push_back({std::move(shared), ""});
   } else {
-    api.prompts = read_prompts(object, model, api, shared);
+    api.prompts = read_prompts(body, model, api, shared);
   }
-  const std::optional<int64_t> seed = integer_field(object, "seed"), max_tokens = read_max_tokens(object);
+  const std::optional<int64_t> seed = integer_field(body, "seed"), max_tokens = read_max_tokens(body);
   for (size_t i = 0; i < api.prompts.size(); ++i) {
     Request& request = api.prompts[i].request;
     request.sampling.seed = seed ? static_cast<uint64_t>(*seed) : default_seed + i;

@@ -23,7 +23,7 @@ TEST(ChatRequest, HasItsDefaults) {
   EXPECT_EQ(r.sampling.seed, 7u);
   EXPECT_EQ(r.sampling.top_logprobs, -1);
   EXPECT_TRUE(r.adapters.empty());
-  EXPECT_EQ(api.model, "base");
+  EXPECT_EQ(api.wanted.model, "base");
   EXPECT_FALSE(api.stream || api.echo || api.logprobs || r.prompt_logprobs);
 }
 
@@ -74,47 +74,34 @@ TEST(ChatRequest, ReadsEveryField) {
   EXPECT_TRUE(api.stream && api.include_usage && api.logprobs);
 }
 
-TEST(ChatRequest, FlattensPartsAndPassesTheRestToTheTemplate) {
-  json::object seen;
+// A model whose template remembers the variables it was given last.
+ApiModel observed_model(json::object& seen) {
   ApiModel model = test_model();
-  model.encode_chat = [&](json::object variables, const ChatTemplate*) {
+  model.render_chat = [&seen](json::object variables, bool, const ChatTemplate*) {
     seen = std::move(variables);
-    return Ids{1};
+    return std::string("prompt");
   };
-  const json::value body = parsed(R"({"messages": [
-    {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-    {"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]},
-    {"role": "tool", "tool_call_id": "1", "content": "7"}], "tools": [{"type": "function"}]})");
-  read_api_request(body, Endpoint::kChat, model, 0);
-  EXPECT_EQ(json::value(seen), parsed(R"({"messages": [
-    {"role": "system", "content": "a\nb"},
-    {"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]},
-    {"role": "tool", "tool_call_id": "1", "content": "7"}], "tools": [{"type": "function"}]})"));
+  return model;
 }
 
-TEST(ChatRequest, AnAdapterThatIsAloneBringsItsTemplate) {
-  const Ids own = test_tokenizer().encode("elf", {});
-  const json::array elf{{{"name", "elf"}, {"scale", 0.5}}}, both{{{"name", "elf"}}, {{"name", "villain"}}};
-  EXPECT_EQ(read_chat({{"model", "elf"}}).prompts[0].request.prompt, own);
-  EXPECT_EQ(read_chat({{"adapters", elf}}).prompts[0].request.prompt, own);
-  EXPECT_NE(read_chat({{"adapters", both}}).prompts[0].request.prompt, own);
-  EXPECT_NE(read_chat({{"model", "villain"}}).prompts[0].request.prompt, own);
+TEST(ChatRequest, FlattensPartsAndPassesTheRestToTheTemplate) {
+  json::object seen;
+  read_request(parsed(R"({"messages": [
+    {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+    {"role": "user", "content": "c", "name": "d"}], "chat_template_kwargs": {"enable_thinking": false}})"),
+               Endpoint::kChat, observed_model(seen));
+  EXPECT_EQ(json::value(seen), parsed(R"({"enable_thinking": false, "messages": [
+    {"role": "system", "content": "a\nb"}, {"role": "user", "content": "c", "name": "d"}]})"));
 }
 
 TEST(ChatRequest, ToolChoiceNoneHidesTheTools) {
   json::object seen;
-  ApiModel model = test_model();
-  model.encode_chat = [&](json::object variables, const ChatTemplate*) {
-    seen = std::move(variables);
-    return Ids{1};
-  };
-  const json::object tool{{"type", "function"}};
-  read_api_request(chat_body({{"tools", json::array{tool}}, {"tool_choice", "none"}}), Endpoint::kChat, model,
-                   0);
-  EXPECT_FALSE(seen.contains("tools"));
-  read_api_request(chat_body({{"tools", json::array{tool}}, {"tool_choice", "auto"}}), Endpoint::kChat, model,
-                   0);
-  EXPECT_TRUE(seen.contains("tools"));
+  const ApiModel model = observed_model(seen);
+  const json::value tools = parsed(R"([{"type": "function", "function": {"name": "dig"}}])");
+  read_request(chat_body({{"tools", tools}, {"tool_choice", "none"}}), Endpoint::kChat, model);
+  EXPECT_EQ(json::serialize(seen).find("dig"), std::string::npos);
+  read_request(chat_body({{"tools", tools}, {"tool_choice", "auto"}}), Endpoint::kChat, model);
+  EXPECT_NE(json::serialize(seen).find("dig"), std::string::npos);
 }
 
 TEST(CompletionRequest, TakesTextsAndTokenIds) {
@@ -219,10 +206,16 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"({"tools": {}})", "tools"}, Refused{R"({"tools": [1]})", "tools"},
         Refused{R"({"tool_choice": "required"})", "tool_choice"},
         Refused{R"({"tool_choice": {}})", "tool_choice"},
-        Refused{R"({"response_format": {"type": "json_object"}})", "response_format"},
+        Refused{R"({"tools": [{"type": "function"}]})", "tools.function"},
+        Refused{R"({"tools": [{"type": "function", "function": {"name": "a b"}}]})", "tools.function.name"},
+        Refused{R"({"response_format": {"type": "xml"}})", "response_format"},
         Refused{R"({"response_format": {}})", "response_format"},
-        Refused{R"({"guided_json": {}})", "guided_json"}, Refused{R"({"guided_regex": "a"})", "guided_regex"},
-        Refused{R"({"structured_outputs": {}})", "structured_outputs"},
+        Refused{R"({"guided_json": 1})", "guided_json"}, Refused{R"({"guided_regex": ""})", "guided_regex"},
+        Refused{R"({"guided_choice": []})", "guided_choice"},
+        Refused{R"({"structured_outputs": {"xml": 1}})", "structured_outputs.xml"},
+        Refused{R"({"guided_regex": "a", "guided_choice": ["a"]})", "guided_choice"},
+        Refused{R"({"adapter_source": "hub"})", "adapter_source"},
+        Refused{R"({"lora": [{"scale": 1}]})", "lora.id"}, Refused{R"({"lora": {}})", "lora"},
         Refused{R"({"functions": []})", "functions"}, Refused{R"({"prompt": "a"})", "prompt"},
         Refused{R"({"echo": true})", "echo"}, Refused{R"({"temprature": 1})", "temprature"},
         Refused{R"({"stream": 1})", "stream"}, Refused{R"({"stream_options": {}})", "stream_options"},
@@ -239,7 +232,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"({"logit_bias": {"1x": 1}})", "logit_bias"},
         Refused{R"({"logit_bias": {"": 1}})", "logit_bias"}, Refused{R"({"adapters": {}})", "adapters"},
         Refused{R"({"adapters": [{}]})", "adapters.name"},
-        Refused{R"({"adapters": [{"name": "nobody"}]})", "adapters.name"},
+        Refused{R"({"adapters": [{"name": "nobody"}]})", "model"},
         Refused{R"({"adapters": [{"name": "base"}]})", "adapters.name"},
         Refused{R"({"adapters": [{"name": "elf@2"}]})", "adapters.name"},
         Refused{R"({"adapters": [{"name": "elf"}, {"name": "elf"}]})", "adapters.name"},
@@ -301,15 +294,14 @@ TEST(Request, AnErrorHasOpenAisShape) {
 
 TEST(Request, WithoutAModelTheBaseAnswers) {
   for (const json::value& none : {json::value(nullptr), json::value("")}) {
-    EXPECT_EQ(read_chat({{"model", none}}).model, "base");
+    EXPECT_EQ(read_chat({{"model", none}}).wanted.model, "base");
     EXPECT_TRUE(read_chat({{"model", none}}).prompts[0].request.adapters.empty());
   }
 }
 
 TEST(Request, TheBodyMustBeAnObject) {
   for (const char* body : {"1", "[]", "null", "\"a\""}) {
-    EXPECT_EQ(api_error_of([&] { read_api_request(parsed(body), Endpoint::kChat, test_model(), 0); }).status,
-              400);
+    EXPECT_EQ(api_error_of([&] { read_request(parsed(body), Endpoint::kChat); }).status, 400);
   }
 }
 

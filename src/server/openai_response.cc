@@ -47,30 +47,49 @@ json::value logprobs_of(const ApiRequest& api, const Completion& completion, con
   if (!api.logprobs) return nullptr;
   if (api.endpoint == Endpoint::kChat)
     return chat_logprobs(sample.logged, completion.prompt().request.sampling.top_logprobs, tokenizer);
-  if (!api.echo) return completion_logprobs(sample.logged, tokenizer);
-  std::vector<LoggedToken> tokens = completion.prompt_tokens();
+  std::vector<LoggedToken> tokens;
+  if (api.echo) tokens = completion.prompt_tokens();
   tokens.insert(tokens.end(), sample.logged.begin(), sample.logged.end());
-  return completion_logprobs(tokens, tokenizer);
+  int64_t offset = 0;
+  return completion_logprobs(tokens, tokenizer, offset);
+}
+
+json::object message_of(const CompletionSample& sample, const ResponseId& id, size_t index) {
+  json::object message{{"role", "assistant"}, {"content", sample.text}};
+  if (sample.calls.empty()) return message;
+  if (sample.text.empty()) message["content"] = nullptr;
+  json::array calls;
+  for (size_t i = 0; i < sample.calls.size(); ++i)
+    calls.push_back(tool_call_object(sample.calls[i], id, index, i));
+  message["tool_calls"] = std::move(calls);
+  return message;
 }
 
 json::object choice(const ApiRequest& api, const Completion& completion, const CompletionSample& sample,
-                    size_t index, const Tokenizer& tokenizer) {
+                    const ResponseId& id, size_t index, const Tokenizer& tokenizer) {
   json::object result{{"index", index}};
   if (api.endpoint == Endpoint::kChat) {
-    result["message"] = {{"role", "assistant"}, {"content", sample.text}};
+    result["message"] = message_of(sample, id, index);
   } else {
     result["text"] = completion.prompt().echo + sample.text;
   }
   result["logprobs"] = logprobs_of(api, completion, sample, tokenizer);
-  result["finish_reason"] = finish_reason_name(sample.finish);
+  result["finish_reason"] = finish_reason_name(sample);
   return result;
 }
 
 }  // namespace
 
-json::value finish_reason_name(FinishReason reason) {
-  if (reason == FinishReason::kNone) return nullptr;
-  return reason == FinishReason::kLength ? "length" : "stop";
+json::value finish_reason_name(const CompletionSample& sample) {
+  if (sample.finish == FinishReason::kNone) return nullptr;
+  if (!sample.calls.empty()) return "tool_calls";
+  return sample.finish == FinishReason::kLength ? "length" : "stop";
+}
+
+json::object tool_call_object(const ToolCall& call, const ResponseId& id, size_t choice, size_t index) {
+  return {{"id", fmt::format("call_{}_{}_{}", id.id, choice, index)},
+          {"type", "function"},
+          {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
 }
 
 json::object chat_logprobs(std::span<const LoggedToken> tokens, int top, const Tokenizer& tokenizer) {
@@ -86,9 +105,9 @@ json::object chat_logprobs(std::span<const LoggedToken> tokens, int top, const T
   return {{"content", std::move(content)}};
 }
 
-json::object completion_logprobs(std::span<const LoggedToken> tokens, const Tokenizer& tokenizer) {
+json::object completion_logprobs(std::span<const LoggedToken> tokens, const Tokenizer& tokenizer,
+                                 int64_t& offset) {
   json::array names, logprobs, tops, offsets;
-  int64_t offset = 0;
   for (const LoggedToken& logged : tokens) {
     names.push_back(json::value(completion_token(logged.token, tokenizer)));
     offsets.push_back(offset);
@@ -112,26 +131,40 @@ json::object completion_logprobs(std::span<const LoggedToken> tokens, const Toke
           {"text_offset", std::move(offsets)}};
 }
 
-json::object response_body(const ApiRequest& api, std::span<const Completion> completions,
-                           const ResponseId& id, const Tokenizer& tokenizer) {
-  const bool chat = api.endpoint == Endpoint::kChat;
-  json::array choices;
-  int64_t prompt_tokens = 0, completion_tokens = 0;
+json::object usage_object(std::span<const Completion> completions) {
+  int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
   for (const Completion& completion : completions) {
     prompt_tokens += static_cast<int64_t>(completion.prompt().request.prompt.size());
     completion_tokens += completion.sampled_tokens();
-    for (const CompletionSample& sample : completion.samples())
-      choices.push_back(choice(api, completion, sample, choices.size(), tokenizer));
+    cached_tokens += completion.samples()[0].cached_tokens;
   }
+  return {{"prompt_tokens", prompt_tokens},
+          {"completion_tokens", completion_tokens},
+          {"total_tokens", prompt_tokens + completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", cached_tokens}}}};
+}
+
+json::object response_head(const ApiRequest& api, const ResponseId& id, bool chunk) {
+  const bool chat = api.endpoint == Endpoint::kChat;
   return {{"id", (chat ? "chatcmpl-" : "cmpl-") + id.id},
-          {"object", chat ? "chat.completion" : "text_completion"},
+          {"object", !chat   ? "text_completion"
+                     : chunk ? "chat.completion.chunk"
+                             : "chat.completion"},
           {"created", id.created},
-          {"model", api.model},
-          {"choices", std::move(choices)},
-          {"usage",
-           {{"prompt_tokens", prompt_tokens},
-            {"completion_tokens", completion_tokens},
-            {"total_tokens", prompt_tokens + completion_tokens}}}};
+          {"model", api.wanted.model}};
+}
+
+json::object response_body(const ApiRequest& api, std::span<const Completion> completions,
+                           const ResponseId& id, const Tokenizer& tokenizer) {
+  json::array choices;
+  for (const Completion& completion : completions) {
+    for (const CompletionSample& sample : completion.samples())
+      choices.push_back(choice(api, completion, sample, id, choices.size(), tokenizer));
+  }
+  json::object body = response_head(api, id, false);
+  body["choices"] = std::move(choices);
+  body["usage"] = usage_object(completions);
+  return body;
 }
 
 }  // namespace chorus

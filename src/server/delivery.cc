@@ -1,0 +1,98 @@
+#include "server/delivery.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace chorus {
+
+Delivery::Delivery(Engine& engine)
+    : engine_(engine),
+      loop_(std::make_unique<EngineLoop>(engine, [this] { wake_.release(); })),
+      thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+Delivery::~Delivery() {
+  loop_->stop();
+  thread_.request_stop();
+  wake_.release();
+  thread_.join();
+  const ApiError error(503, "unavailable_error", "the server is shutting down");
+  for (auto& [id, route] : routes_) {
+    route.answer->exchange().on_gone({});
+    route.answer->fail(error);
+  }
+}
+
+void Delivery::submit(std::shared_ptr<Answer> answer) {
+  {
+    // Events of a request may be there before submit() returns its id; they wait for this lock.
+    const std::lock_guard lock(mutex_);
+    try {
+      const std::vector<ApiPrompt>& prompts = answer->api().prompts;
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        answer->ids.push_back(engine_.submit(prompts[i].request));
+        routes_[answer->ids.back()] = {answer, i};
+      }
+    } catch (...) {
+      drop(answer);
+      throw;
+    }
+    answers_.fetch_add(1, std::memory_order_relaxed);
+  }
+  answer->exchange().on_gone([this, weak = std::weak_ptr(answer)] { abandon(weak); });
+}
+
+// With the lock held: the engine's work for it ends, and its events go nowhere.
+void Delivery::drop(const std::shared_ptr<Answer>& answer) {
+  for (const uint64_t id : answer->ids) {
+    if (routes_.erase(id) > 0) engine_.cancel(id);
+  }
+}
+
+void Delivery::abandon(const std::weak_ptr<Answer>& weak) {
+  const std::shared_ptr<Answer> answer = weak.lock();
+  if (answer == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  if (answer->over()) return;
+  answer->fail(ApiError(499, "cancelled_error", "the client has gone"));
+  drop(answer);
+  answers_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Delivery::run(const std::stop_token& stop) {
+  for (;;) {
+    wake_.acquire();
+    if (stop.stop_requested()) return;
+    loop_->take(events_);
+    const std::lock_guard lock(mutex_);
+    for (const TokenEvent& event : events_) deliver(event);
+    settle();
+  }
+}
+
+void Delivery::deliver(const TokenEvent& event) {
+  const auto found = routes_.find(event.request);
+  if (found == routes_.end()) return;
+  const Route route = found->second;
+  Answer& answer = *route.answer;
+  answer.push(route.prompt, event);
+  if (answer.idle_work(route.prompt)) {
+    routes_.erase(found);
+    engine_.cancel(event.request);
+  }
+  if (!std::exchange(answer.touched, true)) touched_.push_back(route.answer);
+}
+
+// Sends what this turn's events have made, once for each answer.
+void Delivery::settle() {
+  for (const std::shared_ptr<Answer>& answer : touched_) {
+    answer->touched = false;
+    answer->flush();
+    if (!answer->over()) continue;
+    answer->exchange().on_gone({});
+    drop(answer);
+    answers_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  touched_.clear();
+}
+
+}  // namespace chorus
