@@ -86,4 +86,7 @@ constexpr size_t packed_bytes(const PackedMatrix& matrix) {
   return packed_bytes(matrix.layout, matrix.has_min, matrix.rows, matrix.cols);
 }
 
+// What it takes of a buffer that holds several: each begins at a cache line.
+constexpr size_t padded_bytes(const PackedMatrix& matrix) { return (packed_bytes(matrix) + 63) / 64 * 64; }
+
 }  // namespace chorus

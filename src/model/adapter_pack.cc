@@ -13,11 +13,7 @@
 namespace chorus {
 namespace {
 
-size_t padded_bytes(const PackedMatrix& matrix) {
-  return (packed_bytes(matrix.layout, matrix.has_min, matrix.rows, matrix.cols) + 63) / 64 * 64;
-}
-
-size_t padded_bytes(const LoraMatrices& group) {
+size_t group_bytes(const LoraMatrices& group) {
   if (group.a.rows == 0) return 0;
   size_t bytes = padded_bytes(group.a);
   for (const PackedMatrix& b : group.b) bytes += b.rows > 0 ? padded_bytes(b) : 0;
@@ -42,7 +38,7 @@ class Memory {
  private:
   static size_t total(const std::vector<LoraMatrices>& groups) {
     size_t bytes = 0;
-    for (const LoraMatrices& group : groups) bytes += padded_bytes(group);
+    for (const LoraMatrices& group : groups) bytes += group_bytes(group);
     return bytes;
   }
   Buffer<std::byte> buffer_;

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kHeaderBytes = 4096, kAlignment = 64;
+constexpr size_t kHeaderBytes = 4096;
 constexpr std::string_view kMagic = "chorus-packed ", kSuffix = ".packed";
 constexpr std::chrono::hours kAbandoned{1};  // a temporary file nobody has written to for so long
 
@@ -24,8 +24,6 @@ struct PackedLayout {
   std::vector<size_t> offsets;  // of each job's matrix
   size_t size = kHeaderBytes;   // of the file
 };
-
-size_t padded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 PackedLayout lay_out(const TensorSource& source, std::span<const MatrixJob> jobs) {
   PackedLayout layout;
@@ -41,7 +39,7 @@ PackedLayout lay_out(const TensorSource& source, std::span<const MatrixJob> jobs
     hash.add(fmt::format("matrix {} {} {} {} {} {}\n", job.tensor->name, shape.rows, shape.cols,
                          static_cast<int>(shape.layout), shape.has_min, job.order.permuted_head_dim));
     layout.offsets.push_back(layout.size);
-    layout.size += padded(packed_bytes(shape));
+    layout.size += padded_bytes(shape);
   }
   layout.first_line = fmt::format("{}{}\n", kMagic, to_hex(hash.finish()));
   return layout;
@@ -81,11 +79,11 @@ void write_packed(const std::string& path, const PackedLayout& layout, const Ten
   file.write(header);
   std::vector<std::byte> matrix;
   for (const MatrixJob& job : jobs) {
-    const size_t bytes = packed_bytes(packed_shape(*job.tensor));
-    matrix.resize(std::max(matrix.size(), padded(bytes)));
+    const size_t bytes = padded_bytes(packed_shape(*job.tensor));
+    matrix.resize(std::max(matrix.size(), bytes));
     repack(*job.tensor, job.order, team, source.path(), matrix.data());
     source.release(*job.tensor);
-    file.write(std::span(matrix).first(padded(bytes)));
+    file.write(std::span(matrix).first(bytes));
   }
   file.commit();
 }
