@@ -109,6 +109,8 @@ const char* reason(int error) {
 
 }  // namespace
 
+FileRoot::FileRoot() : fd_(AT_FDCWD) {}
+
 FileRoot::FileRoot(const std::string& directory, Links links, size_t max_file_bytes)
     : fd_(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
       links_(links),
@@ -128,8 +130,8 @@ FileRoot::~FileRoot() {
 
 int FileRoot::open_fd(const std::string& path, int flags) const {
   if (path.find('\0') != std::string::npos) return -ENOENT;
-  if (fd_ < 0) {
-    const int fd = ::open(path.c_str(), flags);
+  if (links_ == Links::kFollow) {
+    const int fd = openat(fd_, path.c_str(), flags);
     return fd < 0 ? -errno : fd;
   }
   const int fd = by_hand_ ? -ENOSYS : open_beneath(fd_, path, flags, links_);

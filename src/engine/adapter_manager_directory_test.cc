@@ -71,6 +71,7 @@ TEST_F(ManagerTest, WhatIsNoAdapterIsReportedAndHarmless) {
   fs::create_symlink("/dev/zero", directory_ / "zero.gguf");
   fs::create_symlink(golden("adapters/qv.gguf"), directory_ / "outside.gguf");
   fs::create_symlink("good", directory_ / "linked");
+  fs::create_symlink(golden("adapters/qv"), directory_ / "folder");
   put("all_linear", "pickle");
   fs::rename(directory_ / "pickle/adapter_model.safetensors", directory_ / "pickle/adapter_model.bin");
   start();
@@ -82,6 +83,7 @@ TEST_F(ManagerTest, WhatIsNoAdapterIsReportedAndHarmless) {
                                                       {"dir", "dir.gguf/adapter_config.json: No such file"},
                                                       {"zero", "zero.gguf: leads out of the directory"},
                                                       {"outside", "outside.gguf: leads out of the directory"},
+                                                      {"folder", "folder: leads out of the directory"},
                                                       {"pickle", "pickled weights are never loaded"}};
   EXPECT_TRUE(eventually([&] {
     return std::ranges::none_of(manager_->list(),

@@ -42,6 +42,9 @@ std::vector<AdapterPlace> find_adapters(const FileRoot& root) {
     if (name.front() == '.') continue;
     if (root.look(fmt::format("{}/{}", name, kPeftConfig))) {
       folders.push_back({name, name});
+    } else if (!root.look(name)) {  // a link that leads nowhere, or out: to be told when it is loaded
+      files.push_back(
+          {name.ends_with(kGgufEnd) ? name.substr(0, name.size() - kGgufEnd.size()) : name, name});
     } else if (name.ends_with(kGgufEnd)) {
       files.push_back({name.substr(0, name.size() - kGgufEnd.size()), name});
     }

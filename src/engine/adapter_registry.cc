@@ -57,7 +57,7 @@ void AdapterRegistry::load_flag(std::string_view flag) {
 }
 
 void AdapterRegistry::load_directory(const std::string& directory) {
-  for (const AdapterPlace& place : find_adapters(FileRoot(directory, Links::kInside)))
+  for (const AdapterPlace& place : find_adapters(FileRoot(directory, Links::kFollow)))
     load(place.name, fmt::format("{}/{}", directory, place.path));
 }
 

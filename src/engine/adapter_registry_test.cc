@@ -1,6 +1,9 @@
 #include "engine/adapter_registry.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 #include "base/error.h"
 #include "model/tensor_source.h"
@@ -82,6 +85,20 @@ TEST_F(Registry, TakesInt8WhereItIsCloseEnough) {
   EXPECT_EQ(infos[1].form, AdapterForm::kInt8);
   EXPECT_LT(infos[1].bytes, infos[0].bytes);
   EXPECT_EQ(registry.find("near")->form(), AdapterForm::kInt8);
+}
+
+// The operator's directory may hold links to anywhere.
+TEST_F(Registry, LoadsADirectory) {
+  namespace fs = std::filesystem;
+  const fs::path directory = fs::temp_directory_path() / fmt::format("chorus_registry_{}", getpid());
+  fs::create_directory(directory);
+  fs::create_symlink(adapter_, directory / "folder");
+  fs::create_symlink(golden("adapters/qv.gguf"), directory / "file.gguf");
+  fs::create_directory(directory / "nothing");
+  registry_.load_directory(directory);
+  fs::remove_all(directory);
+  EXPECT_EQ(registry_.names(), (std::vector<std::string>{"file", "folder"}));
+  EXPECT_NE(error_of([&] { registry_.load_directory(directory); }), "no error");
 }
 
 TEST_F(Registry, AFailedLoadLeavesWhatWasThere) {

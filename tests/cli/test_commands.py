@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
@@ -125,6 +126,18 @@ def test_an_adapter_changes_the_text_and_scale_0_does_not(run_chorus, tiny_gguf,
 def test_raw_runs_without_a_template_and_chat_does_not(run_chorus, tiny_gguf):
     check_good(run_chorus("run", tiny_gguf, *RUN))
     check_refused(run_chorus("run", tiny_gguf, "-p", "x"), says=("chat template",))
+
+
+def test_an_adapter_may_bring_its_own_template(run_chorus, tiny_gguf, tiny_adapters, tmp_path):
+    adapter = shutil.copytree(tiny_adapters["qv"], tmp_path / "own")
+    use = ("run", tiny_gguf, "-p", "ab", "--max-tokens", "2", "--json", "--adapter", f"own={adapter}", "--use", "own")
+    assert "template" in run_chorus(*use).stderr
+    for text, longer in (("{{ messages[0].content }}", 0), ("abc{{ messages[0].content }}", 3)):
+        (adapter / "chat_template.jinja").write_text(text)
+        result = json.loads(run_chorus(*use).stdout)
+        assert result["prompt_tokens"] == 2 + longer
+    (adapter / "chat_template.jinja").write_text("{% if %}")
+    check_refused(run_chorus(*use), adapter, ("line 1",))
 
 
 def test_prompt_from_stdin(run_chorus, tiny_gguf, tmp_path):
