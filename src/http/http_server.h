@@ -45,8 +45,8 @@ class HttpExchange {
   virtual void answer(int status, std::string_view content_type, std::string body,
                       HttpHeaders headers = {}) = 0;
 
-  // A body in pieces (chunked), for server-sent events. What the client does not read is kept up to a bound
-  // (HttpLimits); beyond it the client is dropped.
+  // A body in pieces (chunked), for server-sent events. What the client does not read is kept: a piece that
+  // comes when more than HttpLimits::unread_bytes wait drops the client.
   virtual void begin(int status, std::string_view content_type, HttpHeaders headers = {}) = 0;
   virtual void write(std::string piece) = 0;
   virtual void end() = 0;
