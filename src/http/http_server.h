@@ -115,7 +115,7 @@ class HttpServer {
   // ones.
   void drain(std::vector<std::string> keep_answering);
   int open_exchanges() const;  // begun and not answered whole
-  void stop();                 // closes what is left and joins the threads
+  void stop();                 // closes what is left and joins the threads; not from a handler
 
   struct Stats {
     uint64_t connections = 0, requests = 0, refused = 0;
