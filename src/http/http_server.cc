@@ -1,6 +1,10 @@
 #include "http/http_server.h"
 
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <boost/asio/post.hpp>
+#include <mutex>
 
 #include "base/error.h"
 #include "http/connection.h"
@@ -12,6 +16,7 @@ namespace {
 
 constexpr int kRefusedAtOnce = 64;  // connections beyond the bound that are told so; more are just closed
 constexpr int kSendBuffer = 128 << 10;
+constexpr int kProbeAfterSeconds = 20;
 constexpr int kBacklog = 1024;
 constexpr std::chrono::milliseconds kAcceptRetry{100};
 
@@ -32,6 +37,20 @@ std::unique_ptr<asio::ssl::context> make_tls(const HttpOptions& options) {
     fail("{}: no key in PEM form that fits {}: {}", options.tls_key, options.tls_certificate,
          error.message());
   return tls;
+}
+
+void set_option(tcp::socket& socket, int level, int option, int value) {
+  ::setsockopt(socket.native_handle(), level, option, &value, sizeof value);
+}
+
+// A client whose machine is gone is noticed by the kernel's probes, also while nothing is sent to it.
+void prepare(tcp::socket& socket) {
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(socket, SOL_SOCKET, SO_SNDBUF, kSendBuffer);
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, kProbeAfterSeconds);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, kProbeAfterSeconds / 2);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
 asio::ip::address address_of(const std::string& host) {
@@ -62,6 +81,7 @@ struct HttpServer::Impl {
   uint16_t port = 0;
   size_t next_thread = 0;
   bool accept_failed = false;  // and has been logged
+  std::mutex mutex;            // of start, drain and stop
   bool started = false;
 };
 
@@ -142,9 +162,7 @@ void HttpServer::Impl::take(tcp::socket socket, IoThread& io) {
     ++state.refused;
     return;
   }
-  error_code ignored;
-  socket.set_option(tcp::no_delay(true), ignored);
-  socket.set_option(asio::socket_base::send_buffer_size(kSendBuffer), ignored);
+  prepare(socket);
   asio::post(io.context, [&io, refused, tls = tls.get(), moved = std::move(socket)]() mutable {
     const auto connection = std::make_shared<Connection>(io, std::move(moved), tls);
     io.connections.emplace(connection.get(), connection);
@@ -154,6 +172,7 @@ void HttpServer::Impl::take(tcp::socket socket, IoThread& io) {
 }
 
 void HttpServer::Impl::start() {
+  const std::lock_guard lock(mutex);
   if (started) return;
   started = true;
   accept();
@@ -164,6 +183,7 @@ void HttpServer::Impl::start() {
 }
 
 void HttpServer::Impl::stop() {
+  const std::lock_guard lock(mutex);
   if (!started) return;
   started = false;
   asio::post(threads.front()->context, [this] {
@@ -195,6 +215,7 @@ void HttpServer::stop() { impl_->stop(); }
 int HttpServer::open_exchanges() const { return impl_->state.open_exchanges; }
 
 void HttpServer::drain(std::vector<std::string> keep_answering) {
+  const std::lock_guard lock(impl_->mutex);
   if (impl_->state.draining) return;
   impl_->state.keep_answering = std::move(keep_answering);
   impl_->state.draining = true;

@@ -45,8 +45,8 @@ class HttpExchange {
   virtual void answer(int status, std::string_view content_type, std::string body,
                       HttpHeaders headers = {}) = 0;
 
-  // A body in pieces (chunked), for server-sent events. What the client does not read is kept up to a bound
-  // (HttpLimits); beyond it the client is dropped.
+  // A body in pieces (chunked), for server-sent events. What the client does not read is kept: a piece that
+  // comes when more than HttpLimits::unread_bytes wait drops the client.
   virtual void begin(int status, std::string_view content_type, HttpHeaders headers = {}) = 0;
   virtual void write(std::string piece) = 0;
   virtual void end() = 0;
@@ -115,7 +115,7 @@ class HttpServer {
   // ones.
   void drain(std::vector<std::string> keep_answering);
   int open_exchanges() const;  // begun and not answered whole
-  void stop();                 // closes what is left and joins the threads
+  void stop();                 // closes what is left and joins the threads; not from a handler
 
   struct Stats {
     uint64_t connections = 0, requests = 0, refused = 0;

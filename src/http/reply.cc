@@ -51,8 +51,7 @@ void Reply::begin_locked(int status, std::string_view content_type, int64_t leng
 void Reply::write(std::string_view piece) {
   const std::lock_guard lock(mutex_);
   if (over_locked() || !begun_ || bodyless_ || piece.empty()) return;
-  const size_t unread = pending_.size() + in_flight_;
-  if (unread > 0 && unread + piece.size() > setup_.unread_bytes) {
+  if (pending_.size() + in_flight_ > setup_.unread_bytes) {
     dropped_ = true;
     pending_ = std::string();
     connection_->post_close();

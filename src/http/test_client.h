@@ -65,6 +65,7 @@ class TestClient {
   std::string receive_through(std::string_view end) {
     return receive_until([&](const std::string& text) { return text.find(end) != text.npos; });
   }
+  int descriptor() const { return socket_; }
   bool closed() const { return closed_; }  // seen by the last receive
 
   void end_output() { ::shutdown(socket_, SHUT_WR); }

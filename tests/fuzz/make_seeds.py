@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the first seeds of corpus/gguf_*, corpus/safetensors_header, corpus/json and of the adapters."""
+"""Makes the first seeds of corpus/gguf_*, corpus/safetensors_header, corpus/json,
+corpus/http_request and of the adapters."""
 
 import json
 import pathlib
@@ -80,6 +81,21 @@ def other_seeds():
     save("json", "large_number", b"[1e308, -0.0, 1e400]")
 
 
+def http_seeds():
+    """The first byte is the size of the pieces."""
+    head = b"POST /v1/a%20b?c=d HTTP/1.1\r\nHost: localhost\r\n"
+    save("http_request", "plain", b"\0" + head + b"Content-Length: 4\r\nConnection: close\r\n\r\nbodyGET")
+    chunks = b"4;x=y\r\nbody\r\n0A\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n"
+    save("http_request", "chunked", b"\3" + head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+    save("http_request", "http10", b"\1GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    save("http_request", "expect", b"\7" + head + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\n1")
+    save("http_request", "both_lengths", b"\2" + head + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n")
+    save("http_request", "folded", b"\4" + head + b"A: b\r\n c\r\n\r\n")
+    save("http_request", "chunk_overflow", b"\5" + head + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\n")
+    save("http_request", "preface", b"\0PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    save("http_request", "bare_lf", b"\0GET / HTTP/1.1\nHost: localhost\n\n")
+
+
 def adapter_seeds():
     golden = HERE.parent.parent / "golden" / "adapters"
     for name in ("qv", "layers", "rank1", "patterns"):
@@ -93,4 +109,5 @@ def adapter_seeds():
 
 gguf_seeds()
 other_seeds()
+http_seeds()
 adapter_seeds()
