@@ -156,10 +156,11 @@ class LeftRecursion {
 
   std::vector<NodeId> ways(NodeId id) const {
     const Node& node = program_.nodes[id];
-    const auto targets = program_.targets_of(node);
     switch (node.kind) {
-      case Kind::kSplit:
+      case Kind::kSplit: {
+        const auto targets = program_.targets_of(node);
         return {targets.begin(), targets.end()};
+      }
       case Kind::kCall:
         return nullable_[node.body] ? std::vector<NodeId>{node.body, node.next}
                                     : std::vector<NodeId>{node.body};
