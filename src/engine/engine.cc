@@ -73,6 +73,8 @@ Engine::Sequences Engine::make_sequences(Request request, uint64_t id) const {
   Sha256 hash;
   state->prefix_seed = prefix_seed(hash, config_.model_id, request.tenant, request.adapters);
   state->adapter_key = adapter_key(hash, request.adapters);
+  state->tenant_key = tenant_key(hash, request.tenant);
+  state->submitted = now();
   state->request = std::move(request);
   const std::vector<int32_t>& prompt = state->request.prompt;
   const size_t positions = static_cast<size_t>(max_positions(state->request));
@@ -141,9 +143,15 @@ void Engine::nudge() {
   arrived_.notify_one();
 }
 
+std::chrono::steady_clock::time_point Engine::now() const {
+  return config_.clock ? config_.clock() : std::chrono::steady_clock::now();
+}
+
 bool Engine::step(const EventSink& sink) {
   take_inbox(sink);
-  const std::span<const ScheduledSequence> plan = scheduler_.schedule();
+  const auto time = now();
+  while (Sequence* late = scheduler_.find_expired(time)) end(*late, FinishReason::kExpired, {}, sink);
+  const std::span<const ScheduledSequence> plan = scheduler_.schedule(time);
   if (!plan.empty()) run(plan, sink);
   update_gauges();
   return !plan.empty();
@@ -247,6 +255,10 @@ void Engine::sample_token(const ScheduledSequence& item, size_t row, const Event
   event_.logprob = sampled.logprob;
   event_.top.assign(sampled.top.begin(), sampled.top.end());
   event_.finish = finish_after(s, sampled.token);
+  if (s.generated() == 1) {
+    event_.queue_seconds = s.queue_seconds;
+    event_.prefix_hit_tokens = s.prefix_hit_tokens;
+  }
   sink(event_);
   if (event_.finish != FinishReason::kNone) drop(s, event_.finish);
 }
@@ -267,6 +279,8 @@ void Engine::begin_event(const Sequence& s) {
   event_.top.clear();
   event_.finish = FinishReason::kNone;
   event_.error.clear();
+  event_.queue_seconds = 0;
+  event_.prefix_hit_tokens = 0;
 }
 
 void Engine::end(Sequence& s, FinishReason reason, std::string_view error, const EventSink& sink) {
@@ -279,7 +293,8 @@ void Engine::end(Sequence& s, FinishReason reason, std::string_view error, const
 
 void Engine::drop(Sequence& s, FinishReason reason) {
   const bool failed = reason == FinishReason::kError;
-  add(failed ? kFailed : reason == FinishReason::kCancelled ? kCancelled : kFinished, 1);
+  const bool dropped = reason == FinishReason::kCancelled || reason == FinishReason::kExpired;
+  add(failed ? kFailed : dropped ? kCancelled : kFinished, 1);
   scheduler_.remove(s, failed ? Scheduler::Content::kDistrust : Scheduler::Content::kKeep);
   live_.fetch_sub(1, std::memory_order_release);
 }

@@ -37,6 +37,8 @@ struct EngineConfig {
   int max_adapters = 8;              // of one request's mix
   int max_lora_floats_per_row = 256;
   std::function<void(int32_t page)> on_page_freed;  // see BlockManager
+  // What deadlines and waiting are measured with; null: the steady clock.
+  std::function<std::chrono::steady_clock::time_point()> clock;
 
   // What the forward pass must be able to take.
   int max_logit_rows() const { return max_sequences + max_prompt_logprob_rows; }
@@ -110,6 +112,7 @@ class Engine {
     kCounters
   };
 
+  std::chrono::steady_clock::time_point now() const;
   Sequences make_sequences(Request request, uint64_t id) const;
   void take_inbox(const EventSink& sink);
   void run(std::span<const ScheduledSequence> plan, const EventSink& sink);

@@ -35,6 +35,11 @@ Digest adapter_key(Sha256& hash, std::span<const AdapterUse> adapters) {
   return hash.finish();
 }
 
+Digest tenant_key(Sha256& hash, std::string_view tenant) {
+  hash.add(tenant);
+  return hash.finish();
+}
+
 Digest next_block_key(Sha256& hash, const Digest& previous, std::span<const int32_t> tokens) {
   hash.add(previous);
   hash.add(std::as_bytes(tokens));

@@ -17,6 +17,9 @@ Digest prefix_seed(Sha256& hash, std::string_view model_id, std::string_view ten
 // Identity of a list of adapters with their scales; all zero for the empty list.
 Digest adapter_key(Sha256& hash, std::span<const AdapterUse> adapters);
 
+// Identity of a tenant.
+Digest tenant_key(Sha256& hash, std::string_view tenant);
+
 // `tokens` are the block's kPagePositions ids. Allocates nothing.
 Digest next_block_key(Sha256& hash, const Digest& previous, std::span<const int32_t> tokens);
 

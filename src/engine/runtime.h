@@ -25,7 +25,7 @@ struct RuntimeOptions {
   int context_length = 0;               // 0: the model's own, or what the budget holds
   int max_sequences = 64;
   int max_queue = 512;  // samples that wait, beyond those that run
-  int max_rows = 512;  // of a step
+  int max_rows = 512;   // of a step
   int prefill_chunk = 256;
   std::vector<std::string> base_names = {"base"};  // what the base is called, and so no adapter
   std::string packed_cache;  // directory for packed models (see packed_cache.h); empty: none

@@ -54,14 +54,41 @@ Scheduler::Scheduler(const SchedulerConfig& config, BlockManager& blocks) : conf
   const size_t live = static_cast<size_t>(config.max_live),
                running = static_cast<size_t>(config.max_sequences);
   waiting_.reserve(live);
+  tenants_.reserve(live);
   groups_.reserve(live);
   running_.reserve(running);
   scheduled_.reserve(running);
 }
 
 void Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  sequence->tenant = join_tenant(sequence->owner->tenant_key);
   sequence->group = join_group(sequence->owner->prefix_seed);
+  next_deadline_ = std::min(next_deadline_, sequence->request().deadline);
   waiting_.push_back(std::move(sequence));
+}
+
+int Scheduler::join_tenant(const Digest& key) {
+  int unused = -1;
+  uint64_t least = 0;
+  bool any = false;
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    if (tenants_[i].live == 0) {
+      unused = static_cast<int>(i);
+      continue;
+    }
+    if (tenants_[i].key == key) {
+      ++tenants_[i].live;
+      return static_cast<int>(i);
+    }
+    least = any ? std::min(least, tenants_[i].served) : tenants_[i].served;
+    any = true;
+  }
+  if (unused < 0) {
+    unused = static_cast<int>(tenants_.size());
+    tenants_.emplace_back();
+  }
+  tenants_[static_cast<size_t>(unused)] = {key, least, 1, 0, 0, 0};
+  return unused;
 }
 
 int Scheduler::join_group(const Digest& key) {
@@ -84,8 +111,31 @@ int Scheduler::join_group(const Digest& key) {
 
 bool Scheduler::before(const Sequence& a, const Sequence& b) const {
   if (a.preempted != b.preempted) return a.preempted;
-  if (a.preempted || a.group == b.group) return a.arrival < b.arrival;
+  if (a.preempted) return a.arrival < b.arrival;
+  if (a.tenant != b.tenant) {
+    const uint64_t served_a = tenants_[static_cast<size_t>(a.tenant)].served,
+                   served_b = tenants_[static_cast<size_t>(b.tenant)].served;
+    return served_a != served_b ? served_a < served_b : a.arrival < b.arrival;
+  }
+  if (aged(a) != aged(b)) return aged(a);
+  if (aged(a) || a.group == b.group) return a.arrival < b.arrival;
   return groups_[static_cast<size_t>(a.group)].turn < groups_[static_cast<size_t>(b.group)].turn;
+}
+
+bool Scheduler::aged(const Sequence& s) const { return now_ - s.owner->submitted >= config_.max_wait; }
+
+Sequence* Scheduler::find_expired(TimePoint now) {
+  if (now < next_deadline_) return nullptr;
+  next_deadline_ = TimePoint::max();
+  for (const auto& s : waiting_) {
+    if (s->admitted) continue;
+    if (s->request().deadline <= now) {
+      next_deadline_ = now;  // there may be more
+      return s.get();
+    }
+    next_deadline_ = std::min(next_deadline_, s->request().deadline);
+  }
+  return nullptr;
 }
 
 Sequence* Scheduler::next_waiting() {
@@ -96,8 +146,9 @@ Sequence* Scheduler::next_waiting() {
   return best;
 }
 
-std::span<const ScheduledSequence> Scheduler::schedule() {
+std::span<const ScheduledSequence> Scheduler::schedule(TimePoint now) {
   ++step_;
+  now_ = now;
   scheduled_.clear();
   for (const auto& s : running_) s->planned_rows = 0;
   const uint64_t preempted_before = preemptions_;
@@ -139,26 +190,58 @@ bool Scheduler::grow(Sequence& sequence) {
 void Scheduler::preempt_latest() {
   std::unique_ptr<Sequence> victim = std::move(running_.back());
   running_.pop_back();
+  --tenant_of(*victim).running;
   give_back(*victim, Content::kKeep);
   victim->preempted = true;
   waiting_.push_back(std::move(victim));
   ++preemptions_;
 }
 
+// Takes a place from the tenant that runs most, for one of which nothing runs. False: nobody has more than
+// its share. Whoever goes has another of its tenant before it, so it is never the oldest.
+bool Scheduler::preempt_for(const Sequence& candidate) {
+  if (tenant_of(candidate).running > 0) return false;
+  int active = 0;
+  const Tenant* most = nullptr;
+  for (const Tenant& tenant : tenants_) {
+    active += tenant.live > 0;
+    if (most == nullptr || tenant.running > most->running) most = &tenant;
+  }
+  const int share = std::max(1, (running() + active) / active);
+  if (most->running <= share) return false;
+  const int index = static_cast<int>(most - tenants_.data());
+  const auto latest =
+      std::find_if(running_.rbegin(), running_.rend(), [&](const auto& s) { return s->tenant == index; });
+  std::unique_ptr<Sequence> victim = std::move(*latest);
+  running_.erase(std::next(latest).base());
+  --tenant_of(*victim).running;
+  give_back(*victim, Content::kKeep);
+  victim->planned_rows = 0;
+  waiting_.push_back(std::move(victim));
+  ++preemptions_;
+  return true;
+}
+
 void Scheduler::admit(int budget) {
   int prefills = 0, wanted = 0;
+  for (Tenant& tenant : tenants_) tenant.prefills = 0;
   for (const auto& s : running_) {
-    prefills += s->planned_rows == 0;
-    wanted += s->planned_rows == 0 ? std::min(s->remaining(), budget) : 0;
+    if (s->planned_rows > 0) continue;
+    ++prefills;
+    ++tenant_of(*s).prefills;
+    wanted += std::min(s->remaining(), budget);
   }
-  while (running() < config_.max_sequences && (prefills < config_.prefill_streams || wanted < budget)) {
-    Sequence* candidate = next_waiting();
-    if (candidate == nullptr) return;
+  while (Sequence* candidate = next_waiting()) {
+    const bool busy = prefills >= config_.prefill_streams && wanted >= budget;
+    if (busy && tenant_of(*candidate).prefills > 0) return;
+    if (running() == config_.max_sequences && !preempt_for(*candidate)) return;
     if (!try_admit(*candidate)) {
       if (candidate->passed_over == step_) continue;
-      return;
+      if (!preempt_for(*candidate)) return;
+      continue;
     }
     ++prefills;
+    ++tenant_of(*candidate).prefills;
     wanted += std::min(candidate->remaining(), budget);
   }
 }
@@ -187,6 +270,13 @@ bool Scheduler::try_admit(Sequence& s) {
   s.published = static_cast<int>(hits);
   s.planned_rows = 0;
   prefix_hit_tokens_ += static_cast<uint64_t>(s.computed);
+  if (!s.admitted) {
+    s.admitted = true;
+    s.queue_seconds = std::chrono::duration<float>(now_ - s.owner->submitted).count();
+    s.prefix_hit_tokens = s.computed;
+  }
+  ++tenant_of(s).running;
+  tenant_of(s).served += static_cast<uint64_t>(s.remaining());
   groups_[static_cast<size_t>(s.group)].turn = ++turn_;
   const auto place = std::find_if(running_.begin(), running_.end(),
                                   [&](const auto& other) { return other->arrival > s.arrival; });
@@ -202,16 +292,26 @@ bool Scheduler::waits_for_block(const Sequence& s, size_t block) const {
   return std::any_of(running_.begin(), running_.end(), computes_it);
 }
 
-// Even shares; what one does not need goes to those behind it, and the rest to the oldest. The oldest always
-// gets on.
+// Even shares for the tenants, and of each for its sequences; what one does not need goes to those behind it,
+// and the rest to the oldest. The oldest always gets on.
 void Scheduler::share_prefill(int budget) {
-  int streams = 0;
-  for (const auto& s : running_) streams += s->planned_rows == 0;
+  int tenants = 0;
+  for (Tenant& tenant : tenants_) tenant.prefills = 0;
+  for (const auto& s : running_) {
+    if (s->planned_rows == 0) tenants += tenant_of(*s).prefills++ == 0;
+  }
+  for (Tenant& tenant : tenants_) {
+    if (tenant.prefills > 0) tenant.prefill_rows = (budget + tenants - 1) / tenants;
+  }
   int scores = config_.max_prompt_logprob_rows;
   for (const auto& s : running_) {
     if (s->planned_rows > 0) continue;
-    budget -= extend(*s, (budget + streams - 1) / streams, scores);
-    --streams;
+    Tenant& tenant = tenant_of(*s);
+    const int share = (tenant.prefill_rows + tenant.prefills - 1) / tenant.prefills;
+    const int rows = extend(*s, std::min(share, budget), scores);
+    budget -= rows;
+    tenant.prefill_rows -= rows;
+    --tenant.prefills;
   }
   for (const auto& s : running_) budget -= extend(*s, budget, scores);
 }
@@ -231,7 +331,9 @@ int Scheduler::extend(Sequence& s, int rows, int& scores) {
 
 void Scheduler::collect() {
   for (const auto& s : running_) {
-    if (s->planned_rows > 0) scheduled_.push_back(planned(*s));
+    if (s->planned_rows == 0) continue;
+    scheduled_.push_back(planned(*s));
+    if (s->generated() > 0 && s->remaining() == 1) ++tenant_of(*s).served;
   }
   std::sort(scheduled_.begin(), scheduled_.end(), [](const auto& a, const auto& b) {
     return std::tie(a.sequence->owner->adapter_key, a.sequence->arrival) <
@@ -264,9 +366,14 @@ void Scheduler::give_back(Sequence& s, Content content) {
 
 std::unique_ptr<Sequence> Scheduler::remove(Sequence& sequence, Content content) {
   std::unique_ptr<Sequence> taken = take(running_, sequence);
-  if (taken == nullptr) taken = take(waiting_, sequence);
+  if (taken != nullptr) {
+    --tenant_of(*taken).running;
+  } else {
+    taken = take(waiting_, sequence);
+  }
   assert(taken != nullptr);
   give_back(*taken, content);
+  --tenant_of(*taken).live;
   --groups_[static_cast<size_t>(taken->group)].live;
   return taken;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,6 +18,8 @@ struct RequestState {
   Request request;
   Digest prefix_seed{};  // see prefix_key.h; also who takes turns with whom
   Digest adapter_key{};  // all zero: no adapters
+  Digest tenant_key{};   // see tenant_key()
+  std::chrono::steady_clock::time_point submitted{};
 };
 
 // One sample of a request, from submission to its last token. All vectors are reserved for the longest it
@@ -34,10 +37,13 @@ struct Sequence {
   int published = 0;                 // blocks offered to the prefix cache
 
   // The scheduler's.
-  int group = -1;            // whom it takes turns with
-  bool preempted = false;    // waits for the second time or more
-  int planned_rows = 0;      // in the step being planned
-  uint64_t passed_over = 0;  // the last step whose admission left it waiting for a block
+  int tenant = -1, group = -1;  // whom it takes turns with
+  bool admitted = false;        // has run before
+  float queue_seconds = 0;      // from submission to admission
+  int prefix_hit_tokens = 0;    // of the prompt, when it was admitted
+  bool preempted = false;       // waits for the second time or more
+  int planned_rows = 0;         // in the step being planned
+  uint64_t passed_over = 0;     // the last step whose admission left it waiting for a block
 
   const Request& request() const { return owner->request; }
   int size() const { return static_cast<int>(tokens.size()); }
