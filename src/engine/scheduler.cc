@@ -99,7 +99,10 @@ Sequence* Scheduler::next_waiting() {
 std::span<const ScheduledSequence> Scheduler::schedule() {
   ++step_;
   scheduled_.clear();
-  for (const auto& s : running_) s->planned_rows = 0;
+  for (const auto& s : running_) {
+    s->planned_rows = 0;
+    s->blocked = s->awaits_mask && !s->constraint->ready();
+  }
   const uint64_t preempted_before = preemptions_;
   schedule_decodes();
   int decodes = 0;
@@ -116,7 +119,7 @@ std::span<const ScheduledSequence> Scheduler::schedule() {
 void Scheduler::schedule_decodes() {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& s = *running_[i];
-    if (s.remaining() == 1 && grow(s)) s.planned_rows = 1;
+    if (s.remaining() == 1 && !s.blocked && grow(s)) s.planned_rows = 1;
   }
 }
 
@@ -148,6 +151,7 @@ void Scheduler::preempt_latest() {
 void Scheduler::admit(int budget) {
   int prefills = 0, wanted = 0;
   for (const auto& s : running_) {
+    if (s->blocked) continue;
     prefills += s->planned_rows == 0;
     wanted += s->planned_rows == 0 ? std::min(s->remaining(), budget) : 0;
   }
@@ -186,6 +190,7 @@ bool Scheduler::try_admit(Sequence& s) {
   s.computed = static_cast<int>(hits) * kPagePositions;
   s.published = static_cast<int>(hits);
   s.planned_rows = 0;
+  s.blocked = false;
   prefix_hit_tokens_ += static_cast<uint64_t>(s.computed);
   groups_[static_cast<size_t>(s.group)].turn = ++turn_;
   const auto place = std::find_if(running_.begin(), running_.end(),
@@ -220,7 +225,7 @@ void Scheduler::share_prefill(int budget) {
 int Scheduler::extend(Sequence& s, int rows, int& scores) {
   const int before = s.planned_rows;
   const int scored_before = score_rows(s, before);
-  int after = std::min(before + rows, s.remaining());
+  int after = s.blocked ? 0 : std::min(before + rows, s.remaining());
   const int excess = score_rows(s, after) - scored_before - scores;
   // The rows beyond the budget are the last of those that are scored, and all rows behind them.
   if (excess > 0) after = std::min(after, s.prompt_size() - 1 - s.computed) - excess;

@@ -38,6 +38,9 @@ struct ScheduledSequence {
 // until it can share that block. So the samples of one request, and equal prompts that arrive together,
 // compute their common blocks once.
 //
+// A sequence whose constraint has yet to say what may follow, and has not by the end of a step, is left out
+// until it does; nobody else waits for it.
+//
 // When a decode finds no page, the latest arrival gives its pages back and later computes its tokens again.
 // The oldest running sequence is never the victim unless it is alone, and a sequence alone always fits
 // (validate() saw to it), so there is always progress.
