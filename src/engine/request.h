@@ -76,7 +76,6 @@ struct Request {
                                  // the first sampled token
   ConstraintHandle constraint;   // what the answer may be, in the compiler's stop ids; nullptr: anything
   std::string tenant;            // shares prefixes only within itself
-  ConstraintHandle constraint;   // what the answer must be; null: any text
   // When it ends with kExpired unless it has been admitted.
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
