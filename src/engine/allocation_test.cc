@@ -6,6 +6,8 @@
 #include <new>
 
 #include "engine/engine_test_harness.h"
+#include "formats/tokenizer_golden.h"
+#include "grammar/sources.h"
 
 namespace {
 thread_local bool counting = false;
@@ -59,6 +61,27 @@ TEST(Allocation, AStepAllocatesNothing) {
   EXPECT_GT(events, 300);
   EXPECT_GT(engine.stats().preemptions, 0u);
   EXPECT_GT(engine.stats().prefix_hit_tokens, 0u);
+}
+
+TEST(Allocation, NorDoesAStepWithConstraints) {
+  const Tokenizer tokenizer = load_golden("smollm");
+  EngineConfig config = small_config();
+  config.vocab = tokenizer.vocab_size();
+  FakeModel model(config.vocab, config.pages);
+  Engine engine(config, [&](const Batch& batch, std::span<float> logits) { model.forward(batch, logits); });
+  ConstraintCompiler compiler(tokenizer, tokenizer.stop_ids(), [&] { engine.nudge(); },
+                              {.compile_time = std::chrono::seconds(20)});
+  RequestMaker maker(6);
+  for (int i = 0; i < 60; ++i) {
+    Request request = maker.make();
+    request.ignore_stop_ids = false;
+    request.constraint = compiler.compile("key", [] { return parse_regex("([a-z]{2,9}[ ,.])*"); });
+    engine.submit(std::move(request));
+  }
+  while (!engine.idle()) {
+    ASSERT_EQ(count_allocations([&] { engine.step([](const TokenEvent&) {}); }), 0);
+    if (!engine.idle()) engine.wait(std::chrono::seconds(10));
+  }
 }
 
 }  // namespace

@@ -87,6 +87,7 @@ Engine::Sequences Engine::make_sequences(Request request, uint64_t id) const {
     s->sample = i;
     s->tokens.reserve(positions + 1);
     s->tokens = prompt;
+    if (state->request.constraint != nullptr) s->constraint.emplace(state->request.constraint);
     s->block_table.reserve(blocks);
     s->block_keys.reserve(blocks);
     if (i > 0) s->block_keys = sequences[0]->block_keys;
@@ -131,7 +132,9 @@ void Engine::cancel(uint64_t request) {
 
 void Engine::wait(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  arrived_.wait_for(lock, timeout, [&] { return nudged_ || !cancels_.empty() || live_.load() > 0; });
+  arrived_.wait_for(lock, timeout, [&] {
+    return nudged_ || !cancels_.empty() || !inbox_.empty() || (live_.load() > 0 && !stalled_);
+  });
   nudged_ = false;
 }
 
@@ -153,6 +156,7 @@ bool Engine::step(const EventSink& sink) {
   while (Sequence* late = scheduler_.find_expired(time)) end(*late, FinishReason::kExpired, {}, sink);
   const std::span<const ScheduledSequence> plan = scheduler_.schedule(time);
   if (!plan.empty()) run(plan, sink);
+  stalled_ = plan.empty() && scheduler_.running() > 0;
   update_gauges();
   return !plan.empty();
 }
@@ -192,14 +196,23 @@ void Engine::run(std::span<const ScheduledSequence> plan, const EventSink& sink)
     row += scores + (item.samples ? 1 : 0);
     add(item.rows == 1 && s.generated() > 0 ? kDecodeTokens : kPrefillTokens,
         static_cast<uint64_t>(item.rows));
-    scheduler_.advance(s, item.rows);
+    const bool samples = take_step(item);
     if (!report_scores(item, first_row, sink)) continue;
-    if (item.samples) {
+    if (samples) {
       sample_token(item, first_row + scores, sink);
     } else if (s.remaining() == 0) {  // max_tokens is 0
       end(s, FinishReason::kLength, {}, sink);
     }
   }
+}
+
+// Whether a token is to be sampled. Where the mask for it is not there yet, which it had the whole step for,
+// the last row is left to be computed again: rows cost the same bits every time.
+bool Engine::take_step(const ScheduledSequence& item) {
+  Sequence& s = *item.sequence;
+  s.awaits_mask = item.samples && s.constraint && !s.constraint->ready();
+  scheduler_.advance(s, item.rows - (s.awaits_mask ? 1 : 0));
+  return item.samples && !s.awaits_mask;
 }
 
 void Engine::fail_plan(std::span<const ScheduledSequence> plan, std::string_view what,
@@ -242,6 +255,10 @@ void Engine::sample_token(const ScheduledSequence& item, size_t row, const Event
   args.prompt = request.prompt;
   args.output = std::span(s.tokens).subspan(request.prompt.size());
   if (s.generated() < request.min_tokens && !request.ignore_stop_ids) args.banned = request.stop_ids;
+  if (s.constraint) {
+    if (s.constraint->failed()) return end(s, FinishReason::kError, s.constraint->error(), sink);
+    args.allowed = s.constraint->mask();
+  }
   args.sample = s.sample;
   args.position = s.size();
   const Sampled sampled = sampler_.sample(args);
@@ -260,7 +277,11 @@ void Engine::sample_token(const ScheduledSequence& item, size_t row, const Event
     event_.prefix_hit_tokens = s.prefix_hit_tokens;
   }
   sink(event_);
-  if (event_.finish != FinishReason::kNone) drop(s, event_.finish);
+  if (event_.finish != FinishReason::kNone) {
+    drop(s, event_.finish);
+  } else if (s.constraint) {
+    s.constraint->advance(sampled.token);
+  }
 }
 
 FinishReason Engine::finish_after(const Sequence& s, int32_t token) const {
@@ -268,6 +289,7 @@ FinishReason Engine::finish_after(const Sequence& s, int32_t token) const {
   const std::vector<int32_t>& stops = request.stop_ids;
   if (!request.ignore_stop_ids && std::find(stops.begin(), stops.end(), token) != stops.end())
     return FinishReason::kStop;
+  if (s.constraint && s.constraint->is_stop(token)) return FinishReason::kStop;
   return s.generated() >= request.max_tokens ? FinishReason::kLength : FinishReason::kNone;
 }
 

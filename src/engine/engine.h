@@ -83,7 +83,8 @@ class Engine {
   bool step(const EventSink& sink);
   // Returns when there is work for step(), or after `timeout`.
   void wait(std::chrono::milliseconds timeout);
-  // Ends a wait(), or the next one.
+  // Ends a wait(), or the next one: ConstraintCompiler's on_ready calls it, for a mask that a sequence
+  // waits for.
   void nudge();
   // No sample is waiting or running.
   bool idle() const { return live_.load(std::memory_order_acquire) == 0; }
@@ -118,6 +119,7 @@ class Engine {
   void run(std::span<const ScheduledSequence> plan, const EventSink& sink);
   void fail_plan(std::span<const ScheduledSequence> plan, std::string_view what, const EventSink& sink);
   bool report_scores(const ScheduledSequence& item, size_t first_logit_row, const EventSink& sink);
+  bool take_step(const ScheduledSequence& item);
   void sample_token(const ScheduledSequence& item, size_t logit_row, const EventSink& sink);
   FinishReason finish_after(const Sequence& sequence, int32_t token) const;
   std::span<const float> logit_row(size_t index) const;
@@ -153,6 +155,7 @@ class Engine {
   Sampler sampler_;
   Buffer<float> logits_;
   TokenEvent event_;
+  bool stalled_ = false;  // whoever could run waits for a mask
 };
 
 }  // namespace chorus

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <random>
+#include <thread>
 #include <utility>
 
 #include "engine/engine.h"
@@ -50,6 +52,8 @@ inline Output expected_output(const Request& request, int sample, int vocab) {
     output.logprobs.push_back(sampler.score(logits, tokens[i], 0).logprob);
   }
   output.finish = FinishReason::kLength;
+  std::optional<ConstraintState> constraint;
+  if (request.constraint != nullptr) constraint.emplace(request.constraint);
   for (int i = 0; i < request.max_tokens; ++i) {
     fill_logits(context_of(tokens, adapters), logits);
     SampleArgs args;
@@ -58,6 +62,8 @@ inline Output expected_output(const Request& request, int sample, int vocab) {
     args.prompt = request.prompt;
     args.output = std::span(tokens).subspan(request.prompt.size());
     if (i < request.min_tokens && !request.ignore_stop_ids) args.banned = request.stop_ids;
+    while (constraint && !constraint->ready()) std::this_thread::yield();
+    if (constraint) args.allowed = constraint->mask();
     args.sample = sample;
     args.position = static_cast<int>(tokens.size());
     const Sampled sampled = sampler.sample(args);
@@ -69,6 +75,11 @@ inline Output expected_output(const Request& request, int sample, int vocab) {
       output.finish = FinishReason::kStop;
       break;
     }
+    if (constraint && constraint->is_stop(sampled.token)) {
+      output.finish = FinishReason::kStop;
+      break;
+    }
+    if (constraint) constraint->advance(sampled.token);
   }
   return output;
 }

@@ -13,7 +13,8 @@
 
 namespace chorus {
 
-// How the next token is chosen. Order: logit bias, penalties, temperature, top-k, top-p, min-p, draw.
+// How the next token is chosen. Order: logit bias, penalties, the constraint's mask, temperature, top-k,
+// top-p, min-p, draw.
 struct SamplingParams {
   float temperature = 1;  // 0: greedy
   int top_k = 0;          // 0: all
@@ -73,8 +74,8 @@ struct Request {
   bool ignore_stop_ids = false;
   bool prompt_logprobs = false;  // log-probability of every prompt token but the first, as events before
                                  // the first sampled token
+  ConstraintHandle constraint;   // what the answer may be, in the compiler's stop ids; nullptr: anything
   std::string tenant;            // shares prefixes only within itself
-  ConstraintHandle constraint;   // what the answer must be; null: any text
   // When it ends with kExpired unless it has been admitted.
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };

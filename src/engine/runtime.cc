@@ -85,6 +85,8 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
         runner_.forward(batch, logits);
         if (observer) observer(batch, logits);
       });
+  constraints_ =
+      std::make_unique<ConstraintCompiler>(tokenizer_, tokenizer_.stop_ids(), [this] { engine_->nudge(); });
 }
 
 // On threads of its own: the team may be in a step.

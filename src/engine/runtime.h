@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "formats/chat_template.h"
 #include "formats/tokenizer.h"
+#include "grammar/constraint.h"
 #include "model/packed_cache.h"
 #include "model/runner.h"
 #include "model/tensor_source.h"
@@ -47,6 +48,7 @@ class Runtime {
   AdapterRegistry& adapters() { return *adapters_; }
   const AdapterRegistry& adapters() const { return *adapters_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
+  ConstraintCompiler& constraints() { return *constraints_; }  // what answers may be; ends with the stop ids
   // Error: the model has no chat template.
   const ChatTemplate& chat_template() const;
   bool has_chat_template() const { return chat_template_.has_value(); }
@@ -82,6 +84,7 @@ class Runtime {
   Tokenizer tokenizer_;
   std::unique_ptr<AdapterRegistry> adapters_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<ConstraintCompiler> constraints_;  // nudges the engine: gone before it
 };
 
 }  // namespace chorus

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -73,6 +74,17 @@ Cut cut_at(std::span<const float> row, std::span<int32_t> members, std::span<dou
   return {value(members[last]), members[last]};
 }
 
+// Whether an id outside `banned` is allowed.
+bool allows_another(std::span<const uint64_t> allowed, std::span<const int32_t> banned) {
+  for (size_t i = 0; i < allowed.size(); ++i) {
+    for (uint64_t word = allowed[i]; word != 0; word &= word - 1) {
+      const auto id = static_cast<int32_t>(i * 64) + std::countr_zero(word);
+      if (std::ranges::find(banned, id) == banned.end()) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 double counter_uniform(uint64_t seed, uint32_t sample, uint32_t position) {
@@ -124,7 +136,7 @@ int32_t Sampler::choose(const SampleArgs& args) {
   std::span<const float> row = args.logits;
   float max = find_maxima(row, maxima_);
   if (std::isnan(max)) return -1;
-  if (!params.logit_bias.empty() || !args.banned.empty() || penalties) {
+  if (!params.logit_bias.empty() || !args.banned.empty() || !args.allowed.empty() || penalties) {
     modify(args);
     row = work_;
     max = find_maxima(row, maxima_);
@@ -137,7 +149,23 @@ void Sampler::modify(const SampleArgs& args) {
   std::ranges::copy(args.logits, work_.begin());
   for (const auto& [id, bias] : args.params->logit_bias) work_[static_cast<size_t>(id)] += bias;
   penalize(args);
-  for (const int32_t id : args.banned) work_[static_cast<size_t>(id)] = -kInfinity;
+  forbid(args);
+}
+
+void Sampler::forbid(const SampleArgs& args) {
+  if (args.allowed.empty() || allows_another(args.allowed, args.banned)) {
+    for (const int32_t id : args.banned) work_[static_cast<size_t>(id)] = -kInfinity;
+  }
+  if (args.allowed.empty()) return;
+  // A word is a block of logits; most are of one kind.
+  for (size_t block = 0; block < maxima_.size(); ++block) {
+    const uint64_t word = block < args.allowed.size() ? args.allowed[block] : 0;
+    const BlockRange range = block_range(block, work_.size());
+    if (word == ~uint64_t{0}) continue;
+    for (size_t i = range.begin; i < range.end; ++i) {
+      if ((word >> (i - range.begin) & 1) == 0) work_[i] = -kInfinity;
+    }
+  }
 }
 
 void Sampler::penalize(const SampleArgs& args) {

@@ -13,9 +13,11 @@ struct SampleArgs {
   std::span<const float> logits;            // [vocab]
   const SamplingParams* params = nullptr;   // validated
   std::span<const int32_t> prompt, output;  // for the penalties
-  std::span<const int32_t> banned;          // ids not to be drawn
-  int sample = 0;                           // index within the request
-  int position = 0;                         // of the token to be drawn, in its sequence
+  std::span<const int32_t> banned;          // ids not to be drawn, unless nothing else is allowed
+  // Bit i % 64 of word i / 64: id i may be drawn; ids beyond its end may not. Empty: all may.
+  std::span<const uint64_t> allowed;
+  int sample = 0;    // index within the request
+  int position = 0;  // of the token to be drawn, in its sequence
 };
 
 struct Sampled {
@@ -26,7 +28,7 @@ struct Sampled {
 
 // Turns a row of logits into a token. The result depends on the arguments only: the draw's random number is
 // Philox4x32-10 (Salmon et al., SC 2011) of (seed, sample, position), and what may be drawn is gone through
-// in order of ids. Log-probabilities are those of the model, before bias, penalties and temperature.
+// in order of ids. Log-probabilities are those of the model, before bias, penalties, masks and temperature.
 // Allocates in the constructor only. Costs one pass over the row, and another of exponentials over those
 // blocks of it that can matter; a selection is by histogram, never a sort of the row.
 class Sampler {
@@ -40,6 +42,7 @@ class Sampler {
   int32_t choose(const SampleArgs& args);
   void modify(const SampleArgs& args);
   void penalize(const SampleArgs& args);
+  void forbid(const SampleArgs& args);
   int32_t draw(const SampleArgs& args, std::span<const float> row, float max);
   Cut top_k_cut(std::span<const float> row, int k);
   Cut top_p_cut(std::span<const float> row, float top_p);

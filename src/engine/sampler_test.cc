@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -25,6 +26,7 @@ struct Scene {
     args.prompt = prompt;
     args.output = output;
     args.banned = banned;
+    args.allowed = allowed;
     args.position = position;
     return sampler.sample(args);
   }
@@ -38,6 +40,7 @@ struct Scene {
   std::vector<float> logits;
   SamplingParams params;
   std::vector<int32_t> prompt, output, banned;
+  std::vector<uint64_t> allowed;
   Sampler sampler;
 };
 
@@ -74,6 +77,49 @@ TEST(Sampler, GreedyTakesTheLowestIdOfTies) {
   EXPECT_EQ(s.sample().token, 1);
   s.banned = {1};
   EXPECT_EQ(s.sample().token, 3);
+}
+
+// 200 ids are three blocks and a part of one; the largest logits are not allowed.
+TEST(Sampler, OnlyWhatTheMaskAllowsIsDrawnWhateverTheMethod) {
+  std::vector<float> row(200);
+  for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>((i * 37) % 100) * 0.03f;
+  const std::set<int32_t> may = {3, 63, 64, 130, 131, 191};
+  Scene s(row);
+  s.allowed = std::vector<uint64_t>(3, 0);  // ids from 192 on are past its end
+  for (const int32_t id : may) s.allowed[static_cast<size_t>(id) / 64] |= uint64_t{1} << (id % 64);
+  for (int method = 0; method < 6; ++method) {
+    s.params = {};
+    if (method == 1) s.params.top_k = 5;
+    if (method == 2) s.params.top_p = 0.8f;
+    if (method == 3) s.params.min_p = 0.1f;
+    if (method == 4) s.params.repetition_penalty = 1.3f;
+    if (method == 5) s.params.temperature = 0;
+    s.output = {131, 7};
+    const std::set<int32_t> drawn = s.drawn();
+    EXPECT_TRUE(std::ranges::includes(may, drawn)) << method;
+    if (method == 0) {
+      EXPECT_EQ(drawn, may);
+    }
+  }
+}
+
+TEST(Sampler, AMaskDoesNotChangeLogProbabilities) {
+  Scene s(log_of({0.5f, 0.25f, 0.125f, 0.125f}));
+  s.params.top_logprobs = 2;
+  s.allowed = {0b0100};
+  const Sampled sampled = s.sample();
+  EXPECT_EQ(sampled.token, 2);
+  EXPECT_NEAR(sampled.logprob, std::log(0.125f), 1e-5f);
+  EXPECT_EQ(sampled.top[0].token, 0);
+}
+
+TEST(Sampler, WhatIsBannedMayBeDrawnWhereNothingElseIsAllowed) {
+  Scene s({1, 2, 3, 4});
+  s.banned = {2, 1};
+  s.allowed = {0b0111};
+  EXPECT_EQ(s.drawn(), std::set<int32_t>({0}));
+  s.allowed = {0b0110};
+  EXPECT_EQ(s.drawn(), std::set<int32_t>({1, 2}));
 }
 
 TEST(Sampler, DrawsFollowTheDistribution) {

@@ -150,7 +150,10 @@ std::span<const ScheduledSequence> Scheduler::schedule(TimePoint now) {
   ++step_;
   now_ = now;
   scheduled_.clear();
-  for (const auto& s : running_) s->planned_rows = 0;
+  for (const auto& s : running_) {
+    s->planned_rows = 0;
+    s->blocked = s->awaits_mask && !s->constraint->ready();
+  }
   const uint64_t preempted_before = preemptions_;
   schedule_decodes();
   int decodes = 0;
@@ -167,7 +170,7 @@ std::span<const ScheduledSequence> Scheduler::schedule(TimePoint now) {
 void Scheduler::schedule_decodes() {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& s = *running_[i];
-    if (s.remaining() == 1 && grow(s)) s.planned_rows = 1;
+    if (s.remaining() == 1 && !s.blocked && grow(s)) s.planned_rows = 1;
   }
 }
 
@@ -226,7 +229,7 @@ void Scheduler::admit(int budget) {
   int prefills = 0, wanted = 0;
   for (Tenant& tenant : tenants_) tenant.prefills = 0;
   for (const auto& s : running_) {
-    if (s->planned_rows > 0) continue;
+    if (s->planned_rows > 0 || s->blocked) continue;
     ++prefills;
     ++tenant_of(*s).prefills;
     wanted += std::min(s->remaining(), budget);
@@ -269,6 +272,7 @@ bool Scheduler::try_admit(Sequence& s) {
   s.computed = static_cast<int>(hits) * kPagePositions;
   s.published = static_cast<int>(hits);
   s.planned_rows = 0;
+  s.blocked = false;
   prefix_hit_tokens_ += static_cast<uint64_t>(s.computed);
   if (!s.admitted) {
     s.admitted = true;
@@ -298,14 +302,14 @@ void Scheduler::share_prefill(int budget) {
   int tenants = 0;
   for (Tenant& tenant : tenants_) tenant.prefills = 0;
   for (const auto& s : running_) {
-    if (s->planned_rows == 0) tenants += tenant_of(*s).prefills++ == 0;
+    if (s->planned_rows == 0 && !s->blocked) tenants += tenant_of(*s).prefills++ == 0;
   }
   for (Tenant& tenant : tenants_) {
     if (tenant.prefills > 0) tenant.prefill_rows = (budget + tenants - 1) / tenants;
   }
   int scores = config_.max_prompt_logprob_rows;
   for (const auto& s : running_) {
-    if (s->planned_rows > 0) continue;
+    if (s->planned_rows > 0 || s->blocked) continue;
     Tenant& tenant = tenant_of(*s);
     const int share = (tenant.prefill_rows + tenant.prefills - 1) / tenant.prefills;
     const int rows = extend(*s, std::min(share, budget), scores);
@@ -320,7 +324,7 @@ void Scheduler::share_prefill(int budget) {
 int Scheduler::extend(Sequence& s, int rows, int& scores) {
   const int before = s.planned_rows;
   const int scored_before = score_rows(s, before);
-  int after = std::min(before + rows, s.remaining());
+  int after = s.blocked ? 0 : std::min(before + rows, s.remaining());
   const int excess = score_rows(s, after) - scored_before - scores;
   // The rows beyond the budget are the last of those that are scored, and all rows behind them.
   if (excess > 0) after = std::min(after, s.prompt_size() - 1 - s.computed) - excess;

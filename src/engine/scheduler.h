@@ -47,6 +47,9 @@ struct ScheduledSequence {
 // No place is kept free for this, so a tenant alone has all of them. Prefill rows are shared by tenants
 // first.
 //
+// A sequence whose constraint has yet to say what may follow, and has not by the end of a step, is left out
+// until it does; nobody else waits for it.
+//
 // When a decode finds no page, the latest arrival gives its pages back and later computes its tokens again.
 // The oldest running sequence is never the victim unless it is alone, and a sequence alone always fits
 // (validate() saw to it), so there is always progress.

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,16 +28,21 @@ struct RequestState {
 struct Sequence {
   std::shared_ptr<const RequestState> owner;
   int sample = 0;
-  uint64_t arrival = 0;         // unique, rising
-  std::vector<int32_t> tokens;  // the prompt, then what was sampled
-  int computed = 0;             // positions whose K and V are stored: the first ones
-  int scored = 0;               // prompt tokens whose log-probability was reported (the first has none)
+  uint64_t arrival = 0;                       // unique, rising
+  std::vector<int32_t> tokens;                // the prompt, then what was sampled
+  int computed = 0;                           // positions whose K and V are stored: the first ones
+  std::optional<ConstraintState> constraint;  // where the answer stands in the request's
+  int scored = 0;  // prompt tokens whose log-probability was reported (the first has none)
 
   std::vector<int32_t> block_table;  // page of positions 16 i .. 16 i + 15
   std::vector<Digest> block_keys;    // of the full blocks of `tokens`, as far as known; at least the prompt's
   int published = 0;                 // blocks offered to the prefix cache
 
+  // The last row was computed before the mask of what may follow was there, and is to be computed once more.
+  bool awaits_mask = false;
+
   // The scheduler's.
+  bool blocked = false;         // of this step: waits for its mask
   int tenant = -1, group = -1;  // whom it takes turns with
   bool admitted = false;        // has run before
   float queue_seconds = 0;      // from submission to admission

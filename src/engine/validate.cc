@@ -86,6 +86,8 @@ void check_size(const Request& request, const RequestLimits& limits) {
 
 void validate(const Request& request, const RequestLimits& limits) {
   if (request.prompt.empty()) fail("the prompt is empty; at least one token");
+  if (request.constraint != nullptr && request.ignore_stop_ids)
+    fail("a constrained answer ends where its grammar does: ignore_eos must be false");
   check_ranges(request, limits);
   check_size(request, limits);
   check_ids("prompt", request.prompt, limits.vocab);

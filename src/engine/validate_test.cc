@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "engine/fake_model.h"
+#include "formats/tokenizer_golden.h"
+#include "grammar/sources.h"
 
 namespace chorus {
 namespace {
@@ -53,6 +55,18 @@ TEST(Validate, AcceptsWhatIsWithinEveryLimit) {
             }),
             "");
   EXPECT_EQ(refusal([](Request& r) { r.sampling.top_k = std::numeric_limits<int>::max(); }), "");
+}
+
+TEST(Validate, RefusesAConstraintThatCouldNotEnd) {
+  const Tokenizer tokenizer = load_golden("smollm");
+  ConstraintCompiler compiler(tokenizer, tokenizer.stop_ids(), [] {});
+  const ConstraintHandle constraint = compiler.compile("a", [] { return choice_grammar({"a"}); });
+  EXPECT_EQ(refusal([&](Request& r) { r.constraint = constraint; }), "");
+  EXPECT_TRUE(names(refusal([&](Request& r) {
+                      r.constraint = constraint;
+                      r.ignore_stop_ids = true;
+                    }),
+                    "ignore_eos"));
 }
 
 TEST(Validate, RefusesIdsOutsideTheVocabulary) {

@@ -193,8 +193,7 @@ GrammarState* Automaton::blurred_state(const GrammarState& state) {
 }
 
 // Goes through the tokens as a tree, past all that begin with what is dead.
-template <typename Take>
-void Automaton::walk(GrammarState* state, WorkBudget& budget, Take take) {
+void Automaton::walk(GrammarState* state, std::vector<uint64_t>& bits, WorkBudget& budget) {
   const auto places = trie_.places();
   path_[0] = state;
   for (size_t i = 0; i < places.size();) {
@@ -207,7 +206,7 @@ void Automaton::walk(GrammarState* state, WorkBudget& budget, Take take) {
       continue;
     }
     path_[place.depth] = to;
-    for (const int32_t id : trie_.ids(place)) take(id, to);
+    for (const int32_t id : trie_.ids(place)) set_bit(bits, id);
     ++i;
   }
 }
@@ -219,7 +218,7 @@ void Automaton::build_mask(GrammarState* state, WorkBudget& budget) {
   if (mask == nullptr) {
     TokenMask made;
     made.bits.resize((static_cast<size_t>(trie_.vocab()) + 63) / 64);
-    walk(blurred, budget, [&](int32_t id, GrammarState*) { set_bit(made.bits, id); });
+    walk(blurred, made.bits, budget);
     const bool none = std::ranges::all_of(made.bits, [](uint64_t word) { return word == 0; });
     if (none && !(state->accepting && !stops_.empty()))
       fail("the grammar asks for a text that no token can begin");
@@ -233,17 +232,6 @@ void Automaton::build_mask(GrammarState* state, WorkBudget& budget) {
   }
   if (state != blurred) ++masked_states_;
   state->mask.store(mask, std::memory_order_release);
-}
-
-std::vector<GrammarState*> Automaton::unmasked_successors(GrammarState* state, WorkBudget& budget) {
-  std::unordered_map<GrammarState*, int> tokens;
-  walk(state, budget, [&](int32_t, GrammarState* to) {
-    if (to->mask.load(std::memory_order_relaxed) == nullptr) ++tokens[to];
-  });
-  std::vector<GrammarState*> successors;
-  for (const auto& entry : tokens) successors.push_back(entry.first);
-  std::ranges::sort(successors, [&](GrammarState* a, GrammarState* b) { return tokens[a] > tokens[b]; });
-  return successors;
 }
 
 // Equal masks are one.

@@ -37,7 +37,6 @@ struct GrammarState {
   bool accepting = false;                              // the text may end here
   std::unique_ptr<std::atomic<GrammarState*>[]> next;  // [classes]; nullptr: not known yet
   std::atomic<const TokenMask*> mask{nullptr};         // nullptr: not known yet
-  std::atomic<bool> looked_ahead{false};               // see MaskBuilder
 };
 
 // The automaton of a program over bytes, made deterministic as far as it is asked for; and the masks of its
@@ -60,8 +59,6 @@ class Automaton {
   const GrammarState* dead() const { return &dead_; }
   // Sets state->mask. Error too where no token fits.
   void build_mask(GrammarState* state, WorkBudget& budget);
-  // The states that one token more may lead to and whose masks are not known, those of most tokens first.
-  std::vector<GrammarState*> unmasked_successors(GrammarState* state, WorkBudget& budget);
   // The state of `other`, an automaton of the same program.
   GrammarState* adopt(const Automaton& other, const GrammarState& state);
 
@@ -100,8 +97,7 @@ class Automaton {
   GrammarState* closed();
   GrammarState* intern(std::vector<GrammarThread> threads, bool accepting);
   GrammarState* blurred_state(const GrammarState& state);
-  template <typename Take>
-  void walk(GrammarState* state, WorkBudget& budget, Take take);
+  void walk(GrammarState* state, std::vector<uint64_t>& bits, WorkBudget& budget);
   const TokenMask* keep(TokenMask mask);
 
   const Program& program_;

@@ -87,6 +87,10 @@ std::vector<Case> cases() {
       regex_case("(a?b?){0,3}", {"", "ab", "ababab", "bbb", "aab"}, {"ababa b", "bbbb", "abababa"}));
   all.push_back(regex_case("[a-z]{2,200}", {"ab", std::string(200, 'q'), std::string(199, 'z')},
                            {"a", std::string(201, 'q'), "aB"}));
+  const std::string words =
+      "the old keeper climbed the stairs of the tower every evening and wrote down what he saw there";
+  all.push_back(regex_case("[a-z ]{85,91}", {words.substr(0, 85), words.substr(0, 91)},
+                           {words.substr(0, 84), words.substr(0, 92)}));
   all.push_back(regex_case("x{100}", {std::string(100, 'x')}, {std::string(99, 'x'), std::string(101, 'x')}));
   all.push_back(regex_case("(ab){3,}", {"ababab", "abababababab"}, {"abab", "abababa"}));
   all.push_back(regex_case("[^a-z]*", {"", "ÄÖ€😀 12"}, {"a", "12b"}));

@@ -9,9 +9,7 @@ namespace chorus {
 namespace {
 
 constexpr uint64_t kJobSteps = 4'000'000;  // some tenths of a second
-constexpr uint64_t kAheadSteps = 200'000;  // some milliseconds
-constexpr size_t kAheadPlaces = 64, kAheadMasks = 24;
-constexpr size_t kMaxRetired = 4;  // generations of one grammar that answers still hold
+constexpr size_t kMaxRetired = 4;          // generations of one grammar that answers still hold
 
 }  // namespace
 
@@ -78,7 +76,6 @@ void MaskBuilder::stop() {
   signal_.fetch_add(1);
   signal_.notify_one();
   thread_.join();
-  ahead_.clear();
   while (ConstraintJob* job = take()) job->self.reset();
 }
 
@@ -115,8 +112,6 @@ void MaskBuilder::run() {
     if (ConstraintJob* job = take()) {
       const std::shared_ptr<ConstraintJob> held = std::move(job->self);
       if (held.use_count() > 1) work(*held);
-    } else if (!ahead_.empty()) {
-      work_ahead();
     } else {
       signal_.wait(signal, std::memory_order_acquire);
     }
@@ -137,43 +132,12 @@ void MaskBuilder::work(ConstraintJob& job) {
     automaton.build_mask(place.state, budget);
     job.constraint->note_bytes(*place.generation);
     job.place = std::move(place);
-    note_ahead(job);
   } catch (const std::exception& error) {
     job.error = error.what();
     phase = ConstraintJob::Phase::kFailed;
   }
   job.phase.store(phase, std::memory_order_release);
   on_ready_();
-}
-
-void MaskBuilder::note_ahead(const ConstraintJob& job) {
-  if (job.place.state->looked_ahead.exchange(true, std::memory_order_relaxed)) return;
-  if (ahead_.size() == kAheadPlaces) ahead_.erase(ahead_.begin());
-  ahead_.push_back({job.constraint, job.place, {}, false});
-}
-
-// One piece, so that whoever waits does not wait long.
-void MaskBuilder::work_ahead() {
-  Ahead& ahead = ahead_.back();
-  Automaton& automaton = ahead.place.generation->automaton;
-  try {
-    WorkBudget budget(kAheadSteps);
-    if (!ahead.walked) {
-      ahead.walked = true;
-      ahead.successors = automaton.unmasked_successors(ahead.place.state, budget);
-      if (ahead.successors.size() > kAheadMasks) ahead.successors.resize(kAheadMasks);
-      std::ranges::reverse(ahead.successors);
-    } else if (!ahead.successors.empty() && !ahead.place.generation->retired.load()) {
-      GrammarState* state = ahead.successors.back();
-      ahead.successors.pop_back();
-      automaton.build_mask(state, budget);
-      ahead.constraint->note_bytes(*ahead.place.generation);
-    } else {
-      ahead_.pop_back();
-    }
-  } catch (const std::exception&) {
-    ahead_.pop_back();  // whoever comes there is told
-  }
 }
 
 }  // namespace chorus

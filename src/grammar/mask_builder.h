@@ -83,8 +83,7 @@ struct ConstraintJob {
   std::shared_ptr<ConstraintJob> self;
 };
 
-// The thread that works out states met for the first time. While nobody waits, it works ahead: for a state
-// that an answer has just reached, the masks of those that one token more leads to.
+// The thread that works out states met for the first time, in the order they are asked for.
 class MaskBuilder {
  public:
   MaskBuilder(const Tokenizer& tokenizer, std::vector<int32_t> stop_ids, std::function<void()> on_ready);
@@ -101,15 +100,6 @@ class MaskBuilder {
   void run();
   ConstraintJob* take();
   void work(ConstraintJob& job);
-  void note_ahead(const ConstraintJob& job);
-  void work_ahead();
-
-  struct Ahead {
-    ConstraintHandle constraint;
-    Constraint::Place place;
-    std::vector<GrammarState*> successors;
-    bool walked = false;
-  };
 
   const Vocabulary vocabulary_;
   const std::function<void()> on_ready_;
@@ -117,7 +107,6 @@ class MaskBuilder {
   std::atomic<uint32_t> signal_{0};
   std::atomic<bool> stopping_{false};
   ConstraintJob* taken_ = nullptr;
-  std::vector<Ahead> ahead_;  // the latest last
   std::thread thread_;
 };
 
