@@ -189,8 +189,9 @@ class SchemaCompiler {
 
     const auto leading = schemas_.leading_length(alternative);
     const Conjunction rest = schemas_.item(alternative, leading);
-    const bool open = !rest.empty() || leading == 0 || clause_with(alternative, "items") ||
-                      clause_with(alternative, "additionalItems");
+    const bool open = !rest.empty() || std::ranges::none_of(alternative.clauses, [&](const Clause& clause) {
+      return leading_items(document_, *clause.schema) && !rest_items(document_, *clause.schema);
+    });
     if (!open) greatest = std::min(greatest, std::max(static_cast<int>(leading), least));
     if (least > greatest) return grammar_.choice({});
     if (greatest == 0) return grammar_.literal("[]");

@@ -185,6 +185,13 @@ void SchemaAlternatives::split_dependents(Partial partial, Split at, std::vector
   work.push_back(std::move(there));
 }
 
+bool SchemaAlternatives::excludes_all(const Partial& partial, const json::value& schema) {
+  Partial both{partial.clauses, {}, {}, {}};
+  both.todo.push_back({&schema, -1});
+  return std::ranges::all_of(expand(std::move(both), false),
+                             [&](const Alternative& overlap) { return surely_empty(overlap, 0); });
+}
+
 bool SchemaAlternatives::settle(Partial& partial, std::vector<Partial>& work) {
   const Alternative alternative{partial.clauses, {}};
   if (surely_empty(alternative, 0)) return false;
@@ -193,22 +200,20 @@ bool SchemaAlternatives::settle(Partial& partial, std::vector<Partial>& work) {
     const Exclusion excluded = partial.exclusions.back();
     partial.exclusions.pop_back();
     if (is_open(*excluded.schema)) return false;
-    Partial both{partial.clauses, {}, {}, {}};
-    both.todo.push_back({excluded.schema, -1});
-    const std::vector<Alternative> overlaps = expand(std::move(both), false);
-    if (std::ranges::all_of(overlaps, [&](const Alternative& overlap) { return surely_empty(overlap, 0); }))
-      continue;
+    if (excludes_all(partial, *excluded.schema)) continue;
     const auto [entry, added] = negations_.try_emplace(excluded.schema);
     if (added) {
       for (json::value& negation : schema_negations(document_, *excluded.schema))
         entry->second.push_back(&document_.keep(std::move(negation), *excluded.schema));
     }
-    if (entry->second.empty()) {
+    const size_t before = work.size();
+    for (auto negation = entry->second.rbegin(); negation != entry->second.rend(); ++negation) {
+      if (!excludes_all(partial, **negation)) work.push_back(partial.with(**negation, excluded.clause));
+    }
+    if (work.size() == before) {
       document_.refuse(*partial.clauses[static_cast<size_t>(excluded.clause)].schema, excluded.keyword,
                        "cannot be guaranteed: nothing tells the values apart for certain");
     }
-    for (auto negation = entry->second.rbegin(); negation != entry->second.rend(); ++negation)
-      work.push_back(partial.with(**negation, excluded.clause));
     return false;
   }
   return true;

@@ -80,6 +80,8 @@ class SchemaAlternatives {
   void split_if(const Partial& partial, int clause, std::vector<Partial>& work);
   void split_dependents(Partial partial, Split split, std::vector<Partial>& work);
   bool settle(Partial& partial, std::vector<Partial>& work);  // false: `work` has what became of it
+  // Whether nothing that satisfies the clauses satisfies `schema`, for certain.
+  bool excludes_all(const Partial& partial, const json::value& schema);
   bool surely_empty(const Alternative& alternative, int depth);
   bool surely_empty(const Conjunction& all, int depth);
   bool no_object(const Alternative& alternative, int depth);

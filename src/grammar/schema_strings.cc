@@ -64,9 +64,9 @@ constexpr Format kFormats[] = {
      R"~(-9A-Fa-f]{2})*)*(?:\?(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})|[/?])*)?(?:#(?:(?:[)~"
      R"~(A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})|[/?])*)?)~"},
     {"uri-reference",
-     R"~((?:/?(?[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})+)(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0)~"
-     R"~(-9A-Fa-f]{2})*)*(?:\?(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})|[/?])*)?(?:#(?:(?:[)~"
-     R"~(A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})|[/?])*)?)~"},
+     R"~(/?(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})+(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A)~"
+     R"~(-Fa-f]{2})*)*(?:\?(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})|[/?])*)?(?:#(?:(?:[A-Z)~"
+     R"~(a-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})|[/?])*)?)~"},
     {"json-pointer", R"~((?:/(?:[^~/]|~[01])*)*)~"},
 };
 
@@ -172,10 +172,12 @@ ExprId string_content(JsonGrammar& text, const SchemaDocument& document, const S
     const auto other = document.find_string(*clause.schema, "format");
     if (other && !format) format = format_pattern(*other);
   }
+  const auto fits = [&](const Lengths& lengths) {
+    return lengths.least >= least && (greatest == SchemaDocument::kHuge || lengths.greatest <= greatest);
+  };
   if (pattern) {
     const Content content = pattern_content(text, document, *with_pattern, "pattern", *pattern);
-    if (content.lengths.least < least ||
-        (greatest < SchemaDocument::kHuge && content.lengths.greatest > greatest))
+    if (!fits(content.lengths))
       document.refuse(*with_pattern, "pattern",
                       "allows other lengths than minLength and maxLength do; write the lengths into it");
     return content.expr;
@@ -183,7 +185,7 @@ ExprId string_content(JsonGrammar& text, const SchemaDocument& document, const S
   if (format) {
     const Content content = regex_content(text, *format, false);
     // An annotation by default, it gives way to what is not.
-    if (content.lengths.least >= least && content.lengths.greatest <= greatest) return content.expr;
+    if (fits(content.lengths)) return content.expr;
   }
   const ExprId character = plain ? text.plain_character() : text.character();
   return text.grammar().repeat(character, least, greatest == SchemaDocument::kHuge ? -1 : greatest);
