@@ -187,6 +187,7 @@ ExprId string_content(JsonGrammar& text, const SchemaDocument& document, const S
     // An annotation by default, it gives way to what is not.
     if (fits(content.lengths)) return content.expr;
   }
+  if (least > greatest) return text.grammar().choice({});
   const ExprId character = plain ? text.plain_character() : text.character();
   return text.grammar().repeat(character, least, greatest == SchemaDocument::kHuge ? -1 : greatest);
 }
