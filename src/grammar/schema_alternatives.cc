@@ -245,12 +245,25 @@ std::optional<Conjunction> SchemaAlternatives::values(const Alternative& alterna
 }
 
 bool SchemaAlternatives::accepts(const Alternative& alternative, const json::value& value) {
-  return std::ranges::all_of(
-             alternative.clauses,
-             [&](const Clause& clause) { return validator_.accepts_here(value, *clause.schema); }) &&
-         std::ranges::none_of(alternative.excluded, [&](const json::value* excluded) {
-           return validator_.accepts(value, *excluded);
-         });
+  const auto is_accepted_by = [&](const json::value& part) {
+    return [&](const json::value* schema) { return validator_.accepts(part, *schema); };
+  };
+  for (const Clause& clause : alternative.clauses) {
+    if (!validator_.accepts_here(value, *clause.schema)) return false;
+  }
+  if (std::ranges::any_of(alternative.excluded, is_accepted_by(value))) return false;
+  if (value.is_object()) {
+    for (const auto& [key, part] : value.get_object()) {
+      if (!std::ranges::all_of(unevaluated_member(alternative, view(key)), is_accepted_by(part)))
+        return false;
+    }
+  } else if (value.is_array()) {
+    for (size_t i = 0; i < value.get_array().size(); ++i) {
+      if (!std::ranges::all_of(unevaluated_item(alternative, i), is_accepted_by(value.get_array()[i])))
+        return false;
+    }
+  }
+  return true;
 }
 
 NumberRange SchemaAlternatives::numbers(const Alternative& alternative) const {
@@ -328,31 +341,38 @@ void add_unevaluated(Conjunction& all, const SchemaDocument& document, const Alt
 
 }  // namespace
 
-Conjunction SchemaAlternatives::member(const Alternative& alternative, std::string_view name) {
+// Adds what `schema` says of the member to `all`; whether it says anything.
+bool SchemaAlternatives::apply_member(const json::value& schema, std::string_view name, Conjunction& all) {
   const json::string_view key(name.data(), name.size());
-  // Adds what applies of `schema` to `all`; whether anything did.
-  const auto apply = [&](const json::value& schema, Conjunction& all) {
-    bool covered = false;
-    const json::object* properties = document_.find_object(schema, "properties");
-    if (const json::value* property = properties ? properties->if_contains(key) : nullptr) {
+  bool covered = false;
+  const json::object* properties = document_.find_object(schema, "properties");
+  if (const json::value* property = properties ? properties->if_contains(key) : nullptr) {
+    covered = true;
+    add_to(all, *property);
+  }
+  if (const json::object* patterns = document_.find_object(schema, "patternProperties")) {
+    for (const auto& [pattern, property] : *patterns) {
+      if (!validator_.matches(schema, "patternProperties", view(pattern), name)) continue;
       covered = true;
-      add_to(all, *property);
+      add_to(all, property);
     }
-    if (const json::object* patterns = document_.find_object(schema, "patternProperties")) {
-      for (const auto& [pattern, property] : *patterns) {
-        if (!validator_.matches(schema, "patternProperties", view(pattern), name)) continue;
-        covered = true;
-        add_to(all, property);
-      }
-    }
-    const json::value* additional = document_.find(schema, "additionalProperties");
-    if (!covered && additional) add_to(all, *additional);
-    return covered || additional;
-  };
+  }
+  const json::value* additional = document_.find(schema, "additionalProperties");
+  if (!covered && additional) add_to(all, *additional);
+  return covered || additional;
+}
+
+Conjunction SchemaAlternatives::unevaluated_member(const Alternative& alternative, std::string_view name) {
   Conjunction all, unused;
-  for (const Clause& clause : alternative.clauses) apply(*clause.schema, all);
   add_unevaluated(all, document_, alternative, "unevaluatedProperties",
-                  [&](const json::value& schema) { return apply(schema, unused); });
+                  [&](const json::value& schema) { return apply_member(schema, name, unused); });
+  return all;
+}
+
+Conjunction SchemaAlternatives::member(const Alternative& alternative, std::string_view name) {
+  Conjunction all;
+  for (const Clause& clause : alternative.clauses) apply_member(*clause.schema, name, all);
+  for (const json::value* schema : unevaluated_member(alternative, name)) add_to(all, *schema);
   return all;
 }
 
@@ -384,22 +404,29 @@ size_t SchemaAlternatives::leading_length(const Alternative& alternative) const 
   return length;
 }
 
+const json::value* SchemaAlternatives::apply_item(const json::value& schema, size_t index) const {
+  const json::array* leading = leading_items(document_, schema);
+  return leading && index < leading->size() ? &(*leading)[index] : rest_items(document_, schema);
+}
+
+Conjunction SchemaAlternatives::unevaluated_item(const Alternative& alternative, size_t index) const {
+  Conjunction all;
+  add_unevaluated(all, document_, alternative, "unevaluatedItems",
+                  [&](const json::value& schema) { return apply_item(schema, index) != nullptr; });
+  return all;
+}
+
 Conjunction SchemaAlternatives::item(const Alternative& alternative, size_t index) const {
-  const auto apply = [&](const json::value& schema) {
-    const json::array* leading = leading_items(document_, schema);
-    return leading && index < leading->size() ? &(*leading)[index] : rest_items(document_, schema);
-  };
   Conjunction all;
   for (const Clause& clause : alternative.clauses) {
     const json::value& schema = *clause.schema;
-    if (const json::value* item = apply(schema)) add_to(all, *item);
+    if (const json::value* item = apply_item(schema, index)) add_to(all, *item);
     // The first ones are those that "contains" asks for.
     const json::value* contained = document_.find(schema, "contains");
     if (contained && index < static_cast<size_t>(document_.find_count(schema, "minContains").value_or(1)))
       add_to(all, *contained);
   }
-  add_unevaluated(all, document_, alternative, "unevaluatedItems",
-                  [&](const json::value& schema) { return apply(schema) != nullptr; });
+  for (const json::value* schema : unevaluated_item(alternative, index)) add_to(all, *schema);
   return all;
 }
 
@@ -449,10 +476,7 @@ bool SchemaAlternatives::no_array(const Alternative& alternative, int depth) {
   for (int i = 0; i < std::min(items, kItems); ++i) {
     Conjunction all;
     for (const Clause& clause : alternative.clauses) {
-      const json::array* leading = leading_items(document_, *clause.schema);
-      const auto index = static_cast<size_t>(i);
-      const json::value* item =
-          leading && index < leading->size() ? &(*leading)[index] : rest_items(document_, *clause.schema);
+      const json::value* item = apply_item(*clause.schema, static_cast<size_t>(i));
       if (item) add_to(all, *item);
     }
     if (surely_empty(all, depth + 1)) return true;

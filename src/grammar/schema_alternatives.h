@@ -80,6 +80,10 @@ class SchemaAlternatives {
   void split_if(const Partial& partial, int clause, std::vector<Partial>& work);
   void split_dependents(Partial partial, Split split, std::vector<Partial>& work);
   bool settle(Partial& partial, std::vector<Partial>& work);  // false: `work` has what became of it
+  bool apply_member(const json::value& schema, std::string_view name, Conjunction& all);
+  const json::value* apply_item(const json::value& schema, size_t index) const;
+  Conjunction unevaluated_member(const Alternative& alternative, std::string_view name);
+  Conjunction unevaluated_item(const Alternative& alternative, size_t index) const;
   // Whether nothing that satisfies the clauses satisfies `schema`, for certain.
   bool excludes_all(const Partial& partial, const json::value& schema);
   bool surely_empty(const Alternative& alternative, int depth);
