@@ -1,5 +1,7 @@
 """Schemas of every keyword at random, small enough that keywords meet."""
 
+import random
+
 NAMES = ["a", "b", "ab", "c"]
 VALUES = [None, True, False, 0, 1, 2, -1, 1.5, 1.0, "", "a", "ab", "b", [], [1], [1, 1], ["a"], {}, {"a": 1}, {"b": "a"}]
 TYPES = ["null", "boolean", "object", "array", "number", "integer", "string"]
@@ -10,7 +12,13 @@ def subset(chance, items):
     return chance.sample(items, chance.randint(1, min(3, len(items))))
 
 
+class Chance(random.Random):
+    unevaluated = False  # whether the schema may have unevaluated*
+
+
 def random_schema(chance, depth):
+    if depth == 3:
+        chance.unevaluated = chance.random() < 0.3
     if chance.random() < 0.04:
         return chance.random() < 0.8
     schema = {}
@@ -52,6 +60,10 @@ def add_keyword(chance, schema, depth):
         "dependentSchemas": lambda: {"a": inner()}, "unevaluatedProperties": inner, "unevaluatedItems": inner,
     }
     keyword = chance.choice(["type", "properties", "required", *scalar, *(nested if depth > 0 else ())])
-    if {keyword, *schema} >= {"additionalProperties", "unevaluatedProperties"}:
-        return  # jsonschema 4.10 does not see that the first covers the second
+    # jsonschema 4.10 sees what these two cover where they are true or false only.
+    if keyword in ("additionalProperties", "unevaluatedProperties") and chance.unevaluated:
+        schema[keyword] = chance.random() < 0.5
+        return
+    if keyword.startswith("unevaluated") and not chance.unevaluated:
+        return
     schema[keyword] = {**scalar, **nested}[keyword]()
