@@ -305,6 +305,7 @@ void Connection::on_reply_sent() {
   --state_.open_exchanges;
   std::exchange(reply_, nullptr)->detach();
   sending_ = std::string();
+  route_ = nullptr;  // an idle connection keeps no table of routes alive
   release_body();
   if (reply_close_ || draining()) return linger();
   phase_ = Phase::kReading;

@@ -142,11 +142,10 @@ Verdict Gate::judge(HttpRequest& request) const {
     return verdict;
   }
   const std::shared_ptr<const Routes> routes = routes_.load();
-  const std::string allow = methods_of(*routes, request.path);
   if (request.method == "OPTIONS" && !verdict.allowed_origin.empty()) {
     verdict.status = 204;
     verdict.headers = {
-        {"access-control-allow-methods", allow.empty() ? "GET, POST" : allow},
+        {"access-control-allow-methods", methods_of(*routes, request.path)},
         {"access-control-allow-headers", "authorization, content-type, x-api-key, x-request-id"},
         {"access-control-max-age", "600"}};
     return verdict;
@@ -161,7 +160,7 @@ Verdict Gate::judge(HttpRequest& request) const {
     verdict.route = {routes, route};
     if (brings_body && !route->any_content_type && !is_json(request.header("content-type")))
       refuse(verdict, 415, "Content-Type must be application/json", "unsupported_media_type");
-  } else if (allow.empty()) {
+  } else if (const std::string allow = methods_of(*routes, request.path); allow.empty()) {
     refuse(verdict, 404, "there is nothing at this path", "not_found");
   } else {
     refuse(verdict, 405, "this path does not take this method", "method_not_allowed");

@@ -286,5 +286,46 @@ TEST(HttpAbuseTest, ManyDisconnectsAtAnyMoment) {
   expect_healthy(server);
 }
 
+// Two threads write to all streams while every other client leaves; the rest must get everything.
+TEST(HttpAbuseTest, StreamsDoNotNoticeOthersLeaving) {
+  constexpr int kStreams = 48, kEvents = 100;
+  TestServer server;
+  std::vector<TestClient> clients;
+  for (int i = 0; i < kStreams; ++i) {
+    clients.push_back(server.connect());
+    clients.back().send(post("/hold", "{}"));
+  }
+  ASSERT_TRUE(wait_for([&] { return server.all_held().size() == kStreams; }));
+  const auto exchanges = server.all_held();
+  const auto write_all = [&](size_t first) {
+    for (size_t i = first; i < exchanges.size(); i += 2) exchanges[i]->begin(200, "text/event-stream");
+    for (int event = 0; event < kEvents; ++event) {
+      for (size_t i = first; i < exchanges.size(); i += 2)
+        exchanges[i]->write(fmt::format("data: {}\n\n", event));
+      if (event % 10 == 0) std::this_thread::sleep_for(1ms);
+    }
+    for (size_t i = first; i < exchanges.size(); i += 2) exchanges[i]->end();
+  };
+  std::thread even(write_all, 0), odd(write_all, 1);
+  for (size_t i = 0; i < kStreams; i += 2) {
+    if (i % 4 == 0) clients[i].reset();
+    if (i % 4 == 2) clients[i].close();
+    std::this_thread::sleep_for(100us);
+  }
+  for (size_t i = 1; i < kStreams; i += 2) {
+    const std::string all = clients[i].receive_through("\r\n0\r\n\r\n");
+    size_t at = 0;
+    for (int event = 0; event < kEvents; ++event) {
+      at = all.find(fmt::format("data: {}\n\n", event), at);
+      ASSERT_NE(at, all.npos) << event;
+    }
+  }
+  even.join();
+  odd.join();
+  EXPECT_LE(server.gone(), kStreams / 2);
+  server.let_go();
+  expect_healthy(server);
+}
+
 }  // namespace
 }  // namespace chorus

@@ -83,10 +83,12 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, or "localhost"
   uint16_t port = 8080;            // 0: any free one
   int threads = 2;
-  // Beside localhost, 127.0.0.1 and [::1] (with or without the port), what Host may say. Empty or absent:
-  // 421.
+  // Beside localhost, 127.0.0.1, [::1] and `host` itself, what Host may say: "name" with any port or none,
+  // "name:port" with that one, "*" whatever is not empty (for those behind a proxy that checks). Else: 421.
   std::vector<std::string> allowed_hosts;
-  std::vector<std::string> allowed_origins;  // answered with CORS headers; any other Origin: 403
+  // Answered with CORS headers. Beside them only a page of this server itself (its Origin is the Host) is let
+  // in; any other Origin: 403.
+  std::vector<std::string> allowed_origins;
   // Files with one key a line ('#' comments); only SHA-256 digests stay in memory, and are compared in
   // constant time. Empty: no keys asked for.
   std::string api_key_file, admin_key_file;

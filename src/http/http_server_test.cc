@@ -275,6 +275,23 @@ TEST(HttpServerTest, StopsTwiceAndHandlesOutliveIt) {
   exchange->end();
 }
 
+// Many servers, each stopped a little later around the time when their timers first end (a quarter of a
+// second).
+TEST(HttpServerTest, StopsWhileItsTimerEnds) {
+  constexpr int kServers = 64;
+  std::vector<std::unique_ptr<TestServer>> servers;
+  const auto begun = std::chrono::steady_clock::now();
+  for (int i = 0; i < kServers; ++i) servers.push_back(std::make_unique<TestServer>());
+  std::vector<std::thread> stoppers;
+  for (int i = 0; i < kServers; ++i) {
+    stoppers.emplace_back([&server = *servers[size_t(i)], until = begun + 245ms + i * 200us] {
+      std::this_thread::sleep_until(until);
+      server.server().stop();
+    });
+  }
+  for (std::thread& stopper : stoppers) stopper.join();
+}
+
 TEST(HttpServerTest, LogsOneJsonLineForEachAnswer) {
   HttpOptions options;
   options.access_log = true;

@@ -54,7 +54,7 @@ bool ServerState::takes(const std::string& path) const {
 void IoThread::sweep() {
   sweep_timer.expires_after(kSweepPeriod);
   sweep_timer.async_wait([this](error_code error) {
-    if (error) return;
+    if (error || stopping) return;  // cancelling does not reach a wait that is over
     sweep();
     const auto now = Connection::Clock::now();
     for (const auto& connection :

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "http/http_server.h"
 #include "http/test_client.h"
@@ -51,8 +52,12 @@ class TestServer {
     return client.receive_all();
   }
   int gone() const { return gone_; }
-  // The last exchange of /hold.
+  // The last exchange of /hold, which keeps them unanswered.
   std::shared_ptr<HttpExchange> held() {
+    const std::lock_guard lock(mutex_);
+    return held_.empty() ? nullptr : held_.back();
+  }
+  std::vector<std::shared_ptr<HttpExchange>> all_held() {
     const std::lock_guard lock(mutex_);
     return held_;
   }
@@ -62,7 +67,7 @@ class TestServer {
   }
   void let_go() {
     const std::lock_guard lock(mutex_);
-    held_.reset();
+    held_.clear();
   }
 
  private:
@@ -81,7 +86,7 @@ class TestServer {
     const auto hold = [this](const std::shared_ptr<HttpExchange>& exchange) {
       exchange->on_gone([this] { ++gone_; });
       const std::lock_guard lock(mutex_);
-      held_ = exchange;
+      held_.push_back(exchange);
     };
     const auto fail = [](const std::shared_ptr<HttpExchange>&) { throw std::runtime_error("secret"); };
     const auto forget = [](const std::shared_ptr<HttpExchange>&) {};
@@ -94,7 +99,7 @@ class TestServer {
 
   std::atomic<int> gone_{0};
   std::mutex mutex_;
-  std::shared_ptr<HttpExchange> held_;
+  std::vector<std::shared_ptr<HttpExchange>> held_;
   HttpServer server_;
 };
 
