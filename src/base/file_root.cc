@@ -116,12 +116,15 @@ FileRoot::FileRoot(const std::string& directory, Links links, size_t max_file_by
       links_(links),
       max_file_bytes_(max_file_bytes) {
   if (fd_ < 0) fail("{}: {}", printable(directory, 300), std::strerror(errno));
+  struct stat info {};
+  if (fstat(fd_, &info) == 0) owner_ = info.st_uid;
 }
 
 FileRoot::FileRoot(FileRoot&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       links_(other.links_),
       max_file_bytes_(other.max_file_bytes_),
+      owner_(other.owner_),
       by_hand_(other.by_hand_) {}
 
 FileRoot::~FileRoot() {
@@ -142,6 +145,11 @@ RegularFile FileRoot::open(const std::string& path) const {
   const int fd = open_fd(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) fail("{}: {}", printable(path, 300), reason(-fd));
   RegularFile file(fd, path);
+  struct stat info {};
+  const bool known = fstat(fd, &info) == 0;
+  const bool ours = known && (info.st_uid == 0 || info.st_uid == geteuid() || info.st_uid == owner_);
+  if (links_ != Links::kFollow && !ours)
+    fail("{}: its owner is neither this program's user nor the directory's", printable(path, 300));
   if (file.size() > max_file_bytes_) {
     fail("{}: {} bytes; at most {} can be loaded", printable(path, 300), file.size(), max_file_bytes_);
   }

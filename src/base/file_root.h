@@ -24,13 +24,15 @@ class FileRoot {
   // Any path, absolute or from the working directory, through any links.
   FileRoot();
   // Paths that stay beneath `directory`, whatever "..", links and renames by others there are, unless links
-  // are to be followed; the directory itself may be reached through links. Error: it cannot be opened.
+  // are to be followed; the directory itself may be reached through links. Files must belong to this user, to
+  // root or to the directory's owner. Error: it cannot be opened.
   FileRoot(const std::string& directory, Links links, size_t max_file_bytes = SIZE_MAX);
   ~FileRoot();
   FileRoot(FileRoot&& other) noexcept;
   FileRoot& operator=(FileRoot&&) = delete;
 
-  // Errors: as RegularFile's; the path leads out; a file that is too large.
+  // Errors: as RegularFile's; the path leads out; a file that is too large, or somebody
+  // else's.
   RegularFile open(const std::string& path) const;
   // What is at a path; none: nothing, or nothing that may be reached.
   std::optional<struct stat> look(const std::string& path) const;
@@ -48,6 +50,7 @@ class FileRoot {
   int fd_;
   Links links_ = Links::kFollow;
   size_t max_file_bytes_ = SIZE_MAX;
+  uid_t owner_ = 0;  // of the directory
   bool by_hand_ = false;
 };
 

@@ -110,6 +110,14 @@ TEST_P(FileRootTest, RegularFilesOfSensibleSize) {
   EXPECT_EQ(read(root, "sparse"), "sparse: 1099511627776 bytes; at most 1000 can be loaded");
 }
 
+TEST_P(FileRootTest, FilesOfOthersAreRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  ASSERT_EQ(chown((directory_ / "root/file").c_str(), 12345, 12345), 0);
+  EXPECT_NE(read(root(Links::kRefuse), "file").find("its owner"), std::string::npos);
+  ASSERT_EQ(chown((directory_ / "root").c_str(), 12345, 12345), 0);
+  EXPECT_EQ(read(root(Links::kRefuse), "file"), "inside");
+}
+
 TEST_P(FileRootTest, Names) {
   std::vector<std::string> names = root(Links::kRefuse).names(2).value_or(std::vector<std::string>());
   std::ranges::sort(names);

@@ -23,6 +23,14 @@ AdapterOutcome not_found(std::string_view name) {
   return {AdapterProblem::kNotFound, fmt::format("no adapter \"{}\"", printable(name))};
 }
 
+// A file of which no form would fit into the memory need not be read.
+size_t largest_file(const AdapterManagerOptions& options) {
+  if (options.memory_bytes == 0) return options.max_file_bytes;
+  constexpr size_t kShrink = 4, kHeader = size_t{1} << 20;  // 32 bits become 8 and their scales
+  return std::min(options.max_file_bytes,
+                  std::min(options.memory_bytes, options.max_file_bytes / kShrink) * kShrink + kHeader);
+}
+
 // A flag's path is the operator's business.
 std::string without_path(std::string text, const AdapterSource& source, const std::string& name) {
   if (source.origin != AdapterOrigin::kFlag || source.path.empty()) return text;
@@ -80,6 +88,7 @@ struct AdapterManager::Impl {
 
   const AdapterLoader& loader;
   const AdapterManagerOptions& options;
+  const size_t max_file_bytes = largest_file(options);
   const std::shared_ptr<AdapterTable> table =
       std::make_shared<AdapterTable>(options.memory_bytes, static_cast<size_t>(options.max_adapters));
   DirectoryWatch watch;
@@ -144,7 +153,11 @@ bool AdapterManager::Impl::run_job() {
 FileRoot AdapterManager::Impl::root_of(const AdapterSource& source) const {
   if (source.origin == AdapterOrigin::kFlag) return {};
   const Links links = source.origin == AdapterOrigin::kWatched ? Links::kInside : Links::kRefuse;
-  return {options.directory, links, options.max_file_bytes};
+  try {
+    return {options.directory, links, max_file_bytes};
+  } catch (const Error&) {  // whose text has the whole path
+    fail("the directory of the adapters cannot be opened");
+  }
 }
 
 void AdapterManager::Impl::check_name(const std::string& name) const {
@@ -154,10 +167,10 @@ void AdapterManager::Impl::check_name(const std::string& name) const {
 }
 
 void AdapterManager::Impl::read_files(const AdapterTask& task, AdapterLoad& load) const {
-  if (!task.name.empty()) check_name(task.name);
   const FileRoot root = root_of(task.source);
   const std::string& path = task.source.path;
   load.stamps = adapter_stamps(root, path);
+  if (!task.name.empty()) check_name(task.name);
   if (!task.failed.empty() && load.stamps == task.failed) {
     load.outcome = task.failure;
     return;

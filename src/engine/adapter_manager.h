@@ -14,8 +14,11 @@
 namespace chorus {
 
 struct AdapterManagerOptions {
-  std::string directory;    // that is watched and beneath which loads are allowed; empty: neither
-  size_t memory_bytes = 0;  // of adapters in memory; 0: no bound
+  // That is watched, and beneath which loads are allowed; empty: neither. It may itself be reached through
+  // links. Its entries may be links that stay inside, as the volumes of Kubernetes are made; a path that a
+  // client gives goes through no link at all. Files must belong to this user, to root or to its owner.
+  std::string directory;
+  size_t memory_bytes = 0;  // of adapters in memory, but for the load at hand; 0: no bound
   size_t max_file_bytes = size_t{2} << 30;
   int max_rank = 256;
   int max_adapters = 1024;
@@ -23,10 +26,13 @@ struct AdapterManagerOptions {
   std::vector<std::string> base_names = {};  // of the base besides those that the registry knows
 };
 
-// Adapters that come and go while the engine runs. Files are read, checked, packed and probed on a thread of
-// its own; nothing here is ever called on the engine's thread, and a request holds the version that it began
-// with. Over the budget, the adapter used longest ago and not pinned goes back to disk and is loaded again
-// when it is asked for. Thread-safe.
+// Adapters that come and go while the engine runs. The directory is the desired state of the names in it: a
+// file or folder that appears is loaded once nobody writes to it any more, one that changes is loaded anew,
+// one that is gone is unloaded; what cannot be loaded keeps the version before and is tried again when it
+// changes. A name that a flag or a client loaded from elsewhere is not the directory's. Files are read,
+// checked, packed and probed on a thread of its own; nothing here is ever called on the engine's thread, and
+// a request holds the version that it began with. Over the budget, the adapter used longest ago and not
+// pinned goes back to disk and is loaded again when it is asked for. Thread-safe.
 class AdapterManager {
  public:
   // On the loader's thread, or at once on the caller's where nothing has to be waited for. Must not throw.

@@ -127,6 +127,7 @@ TEST_F(ManagerTest, AMissingDirectoryIsNotAnEmptyOne) {
   fs::rename(directory_, directory_.string() + ".away");
   EXPECT_TRUE(eventually([&] { return !manager_->directory_problem().empty(); }));
   EXPECT_EQ(acquire("a").outcome.message, "");
+  EXPECT_EQ(load("b", "a").message, "the directory of the adapters cannot be opened");
   fs::rename(directory_.string() + ".away", directory_);
   EXPECT_TRUE(eventually([&] { return manager_->directory_problem().empty(); }));
   EXPECT_EQ(status("a").loads, 1u);

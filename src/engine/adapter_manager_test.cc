@@ -43,6 +43,7 @@ TEST_F(ManagerTest, LoadsAcquiresListsAndUnloads) {
 
 TEST_F(ManagerTest, UnloadWaitsForTheLastUserAndFreesTheMemory) {
   put("all_linear", ".a");
+  options_.poll = std::chrono::hours(1);  // nothing but the handle wakes the loader
   start();
   load("a", ".a");
   std::optional<Acquired> user = acquire("a");
@@ -157,6 +158,21 @@ TEST_F(ManagerTest, ProbesAContentOnce) {
   EXPECT_EQ(threads, 1) << "beside an engine it takes one thread";
 }
 
+TEST_F(ManagerTest, FilesThatChangeWhileTheyAreReadAreRefused) {
+  put("rank64", ".a");
+  AdapterRegistry registry(config_, {"base"}, [&, first = true](const Adapter&, const Adapter&, int) mutable {
+    if (std::exchange(first, false))
+      std::ofstream(directory_ / ".a/adapter_config.json", std::ios::app) << " ";
+    return 1.0;
+  });
+  manager_ = std::make_unique<AdapterManager>(registry, options_);
+  const AdapterOutcome outcome = load("a", ".a");
+  EXPECT_EQ(outcome.problem, AdapterProblem::kRefused);
+  EXPECT_EQ(outcome.message, ".a: the files changed while they were read");
+  EXPECT_EQ(load("a", ".a").message, "");
+  manager_.reset();  // before its registry
+}
+
 TEST_F(ManagerTest, AnAdaptersOwnChatTemplate) {
   put("all_linear", ".a");
   put("all_linear", ".b");
@@ -204,6 +220,30 @@ TEST_F(ManagerTest, StoppingAnswersEveryone) {
   stop.join();
   using enum AdapterProblem;
   EXPECT_EQ(problems, (std::vector{kNone, kStopping, kStopping, kStopping, kStopping, kStopping}));
+}
+
+TEST_F(ManagerTest, EqualLoadsThatWaitAreOne) {
+  put("all_linear", ".a");
+  put("rank64", ".r");
+  std::promise<void> probing, go_on;
+  std::shared_future<void> allowed = go_on.get_future().share();
+  AdapterRegistry registry(config_, {"base"}, [&, first = true](const Adapter&, const Adapter&, int) mutable {
+    if (std::exchange(first, false)) probing.set_value();
+    allowed.wait();
+    return 1.0;
+  });
+  AdapterManager manager(registry, options_);
+  std::atomic<int> good = 0;
+  const auto count = [&](const AdapterOutcome& outcome) { good += outcome.message.empty() ? 1 : 0; };
+  manager.load("r", ".r", false, false, count);
+  await(probing.get_future());
+  for (int i = 0; i < 3; ++i) manager.load("a", ".a", false, false, count);
+  EXPECT_EQ(manager.find("a")->residency, Residency::kLoading);
+  manager.acquire(parse_mix("a"),
+                  [&](const AdapterOutcome& outcome, const AdapterSelection&) { count(outcome); });
+  go_on.set_value();
+  EXPECT_TRUE(eventually([&] { return good == 5; }));
+  EXPECT_EQ(manager.find("a")->loads, 1u);
 }
 
 TEST_F(ManagerTest, HandlesOutliveTheManager) {
