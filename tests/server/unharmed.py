@@ -1,0 +1,34 @@
+"""What must hold after whatever a client did."""
+
+import dataclasses
+
+from harness import wait_for
+
+SLACK = 6 << 20
+
+
+@dataclasses.dataclass
+class Idle:
+    """A server at rest: its memory, open files, and share of the KV memory in use."""
+
+    rss: int
+    descriptors: int
+    kv_usage: float
+
+
+def at_rest(server):
+    """Waits until nothing runs."""
+    server.wait_idle()
+    return Idle(server.rss(), server.descriptors(), server.metrics().value("vllm:kv_cache_usage_perc"))
+
+
+def check_unharmed(server, before, seconds=5):
+    """It lives, answers /health in under 100 ms, has its memory back, and no page of the KV memory is lost."""
+    assert server.alive(), server.errors()[-3000:]
+    wait_for(lambda: server.health_seconds() < 0.1, 2, "/health is slow")
+    server.wait_idle()
+    assert server.metrics().value("vllm:kv_cache_usage_perc") == before.kv_usage
+    limit = before.rss * 1.05 + SLACK
+    wait_for(lambda: server.rss() <= limit, seconds, f"memory is not back: {before.rss} -> {server.rss()}")
+    # The connection that this asks on may be a new one.
+    wait_for(lambda: server.descriptors() <= before.descriptors + 1, seconds, "connections stay open")
