@@ -1,0 +1,191 @@
+// The adapters: what the server has of them, and loading, unloading and pinning where it allows that.
+import * as api from "./api.js";
+import {$, el, note, paint} from "./dom.js";
+import {bytes, count, duration, onLanguage, t} from "./i18n.js";
+import {choose} from "./mix.js";
+import {changeState, onState, state} from "./state.js";
+
+const kPollMs = 3000;
+
+const cards = new Map();  // by name; "" is the base
+let mayManage = true;
+let startChat = () => {};
+
+/** Asks the server what it has. Throws ApiError. */
+export async function refresh() {
+  const models = await api.getModels();
+  const base = models.find((model) => !model.parent)?.id ?? "";
+  let list;
+  try {
+    list = await api.getAdapters();
+  } catch (error) {
+    if (![401, 403, 404].includes(error.status)) throw error;
+    // A key that may chat but not look deeper: the models' names are enough.
+    mayManage = false;
+    list = {data: models.filter((model) => model.parent).map(({id}) => ({name: id, id: "", residency: "ready"}))};
+  }
+  changeState({base, adapters: list.data, residentBytes: list.resident_bytes ?? 0,
+               budgetBytes: list.memory_bytes ?? 0});
+}
+
+// Runs one change and shows how it went. A key that may not do this hides the controls.
+async function manage(change, done) {
+  try {
+    await change();
+    note($("adapters-note"), done);
+  } catch (error) {
+    if (error.status === 401 || error.status === 403) mayManage = false;
+    note($("adapters-note"), mayManage ? error.message : t("adapters.denied"), true);
+  }
+  await refresh().catch(() => {});
+}
+
+function makeCard(name) {
+  const isBase = name === "";
+  const title = el("h3");
+  const badge = el("span", {class: "badge"});
+  const facts = el("p", {class: "facts muted"});
+  const hash = el("button", {type: "button", class: "hash", onclick: async () => {
+    await navigator.clipboard.writeText(hash.dataset.id);
+    note($("adapters-note"), t("adapters.copied"));
+  }});
+  const error = el("p", {class: "note bad"});
+  const find = () => state.adapters.find((adapter) => adapter.name === name);
+  const chat = el("button", {type: "button", onclick: () => {
+    choose(name);
+    startChat();
+  }});
+  const pin = el("button", {type: "button", class: "quiet", onclick: () => {
+    const pinned = !find().pinned;
+    manage(() => api.pinAdapter(name, pinned), "");
+  }});
+  const load = el("button", {type: "button", class: "quiet", onclick: () => {
+    const {path} = find();
+    manage(() => api.loadAdapter(name, path), t("adapters.loaded", {name}));
+  }});
+  const unload = el("button", {type: "button", class: "quiet", onclick: () => {
+    manage(() => api.unloadAdapter(name), t("adapters.unloaded", {name}));
+  }});
+  const item = el("li", {class: "card"},
+                  el("div", {class: "card-head"}, el("i", {class: "dot", "aria-hidden": "true"}), title, badge), facts,
+                  error, el("div", {class: "row"}, chat, pin, load, unload, hash));
+  paint(item, name, isBase);
+  return {item, title, badge, facts, hash, error, chat, pin, load, unload};
+}
+
+function drawBase(card) {
+  card.title.textContent = state.base;
+  card.badge.textContent = t("adapters.base");
+  card.chat.textContent = t("adapters.chat");
+  card.chat.setAttribute("aria-label", t("adapters.chat_with", {name: state.base}));
+  for (const part of ["facts", "hash", "error", "pin", "load", "unload"]) card[part].hidden = true;
+}
+
+function factsOf(adapter) {
+  const facts = [];
+  if (adapter.rank) facts.push(t("adapters.rank", {rank: adapter.rank}));
+  if (adapter.form) facts.push(t(`form.${adapter.form}`));
+  if (adapter.bytes) facts.push(bytes(adapter.bytes));
+  if (adapter.load_seconds) facts.push(t("adapters.took", {time: duration(adapter.load_seconds)}));
+  if (adapter.users) facts.push(t("adapters.users", {count: count(adapter.users)}));
+  return facts;
+}
+
+function drawCard(card, adapter) {
+  const {name, residency} = adapter;
+  card.item.dataset.residency = residency;
+  card.title.textContent = name;
+  card.badge.textContent = t(`residency.${residency}`);
+  card.facts.replaceChildren(...factsOf(adapter).map((fact) => el("span", {}, fact)));
+  card.hash.hidden = !adapter.id;
+  card.hash.dataset.id = adapter.id;
+  card.hash.textContent = adapter.id.slice(0, 8);
+  card.hash.title = adapter.id;
+  card.hash.setAttribute("aria-label", t("adapters.hash", {id: adapter.id.slice(0, 8)}));
+  note(card.error, adapter.error ?? "", true);
+  const button = (element, key, label, shown) => {
+    element.textContent = t(key);
+    element.setAttribute("aria-label", t(label, {name}));
+    element.hidden = !shown;
+  };
+  const there = residency === "ready";
+  button(card.chat, "adapters.chat", "adapters.chat_with", there || residency === "on_disk");
+  button(card.pin, "adapters.pin", "adapters.pin_name", mayManage && there);
+  card.pin.setAttribute("aria-pressed", String(Boolean(adapter.pinned)));
+  button(card.load, "adapters.load", "adapters.load_name",
+         mayManage && adapter.path && (residency === "on_disk" || residency === "failed"));
+  // A watched adapter leaves by its file, or the server would bring it back.
+  button(card.unload, "adapters.unload", "adapters.unload_name",
+         mayManage && !adapter.watched && (there || residency === "on_disk"));
+  card.item.title = adapter.watched ? t("adapters.watched") : "";
+}
+
+function draw() {
+  const names = ["", ...state.adapters.map(({name}) => name)];
+  for (const [name, card] of cards) {
+    if (names.includes(name)) continue;
+    card.item.remove();
+    cards.delete(name);
+  }
+  names.forEach((name, index) => {
+    if (!cards.has(name)) cards.set(name, makeCard(name));
+    const card = cards.get(name);
+    if ($("cards").children[index] !== card.item) {
+      $("cards").insertBefore(card.item, $("cards").children[index] ?? null);
+    }
+    if (index === 0) drawBase(card);
+    else drawCard(card, state.adapters[index - 1]);
+  });
+  $("adapters-sum").textContent = t(state.budgetBytes ? "adapters.sum_of" : "adapters.sum", {
+    count: count(state.adapters.length),
+    bytes: bytes(state.residentBytes),
+    budget: bytes(state.budgetBytes),
+  });
+  document.querySelector(".load").hidden = !mayManage;
+  if (state.base && state.adapters.length === 0 && mayManage) note($("adapters-note"), t("adapters.none"));
+}
+
+function startLoadForm() {
+  const result = $("load-result");
+  const run = async (busy, work) => {
+    note(result, t(busy));
+    try {
+      note(result, await work());
+    } catch (error) {
+      note(result, error.status === 403 ? t("adapters.denied") : error.message, true);
+    }
+    await refresh().catch(() => {});
+  };
+  $("load-check").addEventListener("click", () => {
+    if (!$("load-path").reportValidity()) return;
+    run("load.checking", async () => {
+      const found = await api.validateAdapter($("load-path").value.trim());
+      return t("load.fits", {rank: found.rank ?? "?", bytes: bytes(found.bytes ?? 0)});
+    });
+  });
+  $("load-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = $("load-name").value.trim();
+    run("load.loading", async () => {
+      await api.loadAdapter(name, $("load-path").value.trim());
+      return t("adapters.loaded", {name});
+    });
+  });
+}
+
+/** `onChat` is called when a card's voice has been chosen. */
+export function startAdapters(onChat) {
+  startChat = onChat;
+  startLoadForm();
+  onState(draw);
+  onLanguage(draw);
+  setInterval(() => {
+    if (!document.hidden && state.base) refresh().catch(() => {});
+  }, kPollMs);
+}
+
+/** Another key may be allowed more. */
+export function forgetDenial() {
+  mayManage = true;
+  note($("adapters-note"), "");
+}

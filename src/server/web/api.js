@@ -1,0 +1,95 @@
+// The server's API as the page uses it.
+
+const kKey = "chorus.key";
+
+export const apiKey = () => sessionStorage.getItem(kKey) ?? "";
+export function setApiKey(key) {
+  if (key) sessionStorage.setItem(kKey, key);
+  else sessionStorage.removeItem(kKey);
+}
+
+/** What the server answered instead of 2xx: its status (0: no answer at all) and its own words. */
+export class ApiError extends Error {
+  constructor(status, message, retryAfter = 0) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+async function call(path, options = {}) {
+  const headers = new Headers(options.headers);
+  if (apiKey()) headers.set("Authorization", `Bearer ${apiKey()}`);
+  let response;
+  try {
+    response = await fetch(path, {...options, headers, credentials: "omit"});
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, error.message);
+  }
+  if (response.ok) return response;
+  const text = await response.text();
+  let message = text || response.statusText;
+  try {
+    message = JSON.parse(text).error?.message ?? message;
+  } catch {
+    // Plain text is fine too.
+  }
+  throw new ApiError(response.status, message, Number(response.headers.get("Retry-After")) || 0);
+}
+
+const post = (path, body, signal) => call(path, {
+  method: "POST",
+  headers: {"Content-Type": "application/json"},
+  body: JSON.stringify(body),
+  signal,
+});
+
+export const getModels = async () => (await (await call("/v1/models")).json()).data;
+export const getAdapters = async () => (await call("/v1/adapters")).json();
+export const getMetrics = async () => (await call("/metrics")).text();
+export const isReady = async () => (await fetch("/ready", {credentials: "omit"})).ok;
+
+export const loadAdapter = (name, path) => post("/v1/load_lora_adapter", {lora_name: name, lora_path: path});
+export const unloadAdapter = (name) => post("/v1/unload_lora_adapter", {lora_name: name});
+export const pinAdapter = (name, pinned) => post("/v1/adapters/pin", {name, pinned});
+export const validateAdapter = async (path) => (await post("/v1/adapters/validate", {path})).json();
+
+/** Streams a chat completion: yields each event's object; ends after [DONE]. Throws ApiError. */
+export async function* streamChat(body, signal) {
+  const response = await post("/v1/chat/completions",
+                              {...body, stream: true, stream_options: {include_usage: true}}, signal);
+  for await (const data of serverSentEvents(response.body)) {
+    if (data === "[DONE]") return;
+    const event = JSON.parse(data);
+    if (event.error) throw new ApiError(response.status, event.error.message);
+    yield event;
+  }
+  throw new ApiError(0, "");
+}
+
+/** The data of each server-sent event of a body. Characters and lines may be cut anywhere. */
+export async function* serverSentEvents(stream) {
+  const reader = stream.getReader();
+  const decoder = new TextDecoder();
+  let rest = "", data = [];
+  try {
+    for (;;) {
+      const {done, value} = await reader.read();
+      if (done) return;
+      const lines = (rest + decoder.decode(value, {stream: true})).split("\n");
+      rest = lines.pop();
+      for (let line of lines) {
+        if (line.endsWith("\r")) line = line.slice(0, -1);
+        if (line === "" && data.length > 0) {
+          yield data.join("\n");
+          data = [];
+        } else if (line.startsWith("data:")) {
+          data.push(line.slice(line[5] === " " ? 6 : 5));
+        }
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,47 @@
+// Small helpers of the page. Text becomes text here, never markup.
+
+export const $ = (id) => document.getElementById(id);
+
+/** Makes an element. Attributes: a function is a listener (onclick), true an empty attribute, false or null none. */
+export function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") {
+      element.addEventListener(name.slice(2), value);
+    } else if (value !== null && value !== false) {
+      element.setAttribute(name, value === true ? "" : value);
+    }
+  }
+  element.append(...children);
+  return element;
+}
+
+/** The same for SVG; every attribute is a string or a number. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Shows a text in a note, or hides the note where there is none. */
+export function note(element, text, bad = false) {
+  element.textContent = text;
+  element.hidden = text === "";
+  element.classList.toggle("bad", bad);
+}
+
+/** An input method is at work: its Enter chooses a character. Safari says so by the key code only. */
+export const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
+const hues = new Map();
+
+/** The colour of a voice, as a hue that CSS turns into colours of both themes. The base has none. */
+export function paint(element, name, isBase = false) {
+  element.classList.add("voiced");
+  element.classList.toggle("is-base", isBase);
+  if (isBase) return;
+  // The golden angle keeps neighbours apart, however many there are.
+  if (!hues.has(name)) hues.set(name, (35 + hues.size * 137.508) % 360);
+  element.style.setProperty("--hue", hues.get(name).toFixed(1));
+}
