@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/api_model.h"
+#include "server/web_files.h"
 
 namespace chorus {
 namespace {
@@ -16,8 +17,12 @@ std::vector<HttpRoute> loading_routes() {
       answer_json(*exchange, json::object{{"status", text}}, status);
     };
   };
-  return {{.method = "GET", .path = "/health", .access = Access::kPublic, .handler = answer(200, "ok")},
-          {.method = "GET", .path = "/ready", .access = Access::kPublic, .handler = answer(503, "loading")}};
+  std::vector<HttpRoute> routes = web_routes();
+  routes.push_back(
+      {.method = "GET", .path = "/health", .access = Access::kPublic, .handler = answer(200, "ok")});
+  routes.push_back(
+      {.method = "GET", .path = "/ready", .access = Access::kPublic, .handler = answer(503, "loading")});
+  return routes;
 }
 
 std::string_view access_name(Access access) {

@@ -4,6 +4,8 @@
 #include <new>
 #include <utility>
 
+#include "server/web_files.h"
+
 namespace chorus {
 
 void run_answering(HttpExchange& exchange, const std::function<void()>& action) {
@@ -54,7 +56,7 @@ void answer_json(HttpExchange& exchange, const json::value& body, int status) {
 }
 
 std::vector<HttpRoute> server_routes(const Services& services) {
-  std::vector<HttpRoute> routes;
+  std::vector<HttpRoute> routes = web_routes();
   for (auto part : {generation_routes, text_routes, adapter_routes, status_routes}) {
     for (HttpRoute& route : part(services)) routes.push_back(std::move(route));
   }

@@ -1,4 +1,4 @@
-// Health, readiness, metrics and the page.
+// Health, readiness and metrics.
 
 #include <ctime>
 

@@ -6,8 +6,9 @@
 
 #include "base/error.h"
 #include "formats/json.h"
+#include "grammar/grammar_test.h"
 #include "grammar/sources.h"
-#include "grammar_oracle.h"
+#include "random_text.h"
 
 namespace chorus {
 namespace {
@@ -26,11 +27,11 @@ json::value answer(const json::object& question) {
   for (auto i = question.at("count").to_number<int>(); i > 0; --i) {
     const std::string text = random.next();
     made.emplace_back(text);
-    if (text.size() < 400 && !matches(grammar, text)) return json::object{{"error", "not held: " + text}};
+    if (text.size() < 400 && !PlainMatcher(grammar).matches(text))
+      return json::object{{"error", "not held: " + text}};
   }
   for (const json::value& text : question.at("texts").as_array())
-    accepted.emplace_back(
-        matches(grammar, std::string_view(text.as_string().data(), text.as_string().size())));
+    accepted.emplace_back(PlainMatcher(grammar).matches({text.as_string().data(), text.as_string().size()}));
   return json::object{{"made", std::move(made)},
                       {"accepted", std::move(accepted)},
                       {"rules", grammar.rules()},

@@ -55,7 +55,7 @@ BAD_JSON = {
     "Infinity": b'{"model": "base", "prompt": "a", "temperature": Infinity}',
     "1e400": b'{"model": "base", "prompt": "a", "temperature": 1e400}',
     "100k digits": b'{"model": "base", "prompt": "a", "max_tokens": ' + b"9" * 100000 + b"}",
-    "100k decimals": b'{"model": "base", "prompt": "a", "n": 1.' + b"0" * 100000 + b"1}",
+    "fraction with 100k digits": b'{"model": "base", "prompt": "a", "n": 1.' + b"5" * 100000 + b"}",
     "depth 65": with_prompt(b"[" * 65 + b"]" * 65),
     "depth 3,000": with_prompt(b"[" * 3000 + b"]" * 3000),
     "depth 512k": with_prompt(b"[" * 512000),
@@ -134,7 +134,8 @@ def test_numbers(server, name, path, value, status, needs):
         assert answer.status == 200, answer.text
     else:
         error = error_of(answer, 400)
-        assert error["param"] in (name, "prompt", "messages", None) and name in error["message"]
+        assert error["param"] in (name, "prompt", "messages", None)
+        assert name.removeprefix("max_completion_") in error["message"]
 
 
 @pytest.mark.parametrize("bias, status", [(-100, 200), (100, 200), (100.001, 400), (-101, 400), ("1", 400), (None, 400)])
@@ -155,7 +156,7 @@ def test_scales(server, scale, status):
 
 @pytest.mark.parametrize("token", [-1, VOCAB, 2**31, 2**32, 2**63, 1.5, "5", None, True, [5]])
 def test_token_ids(server, token):
-    for prompt in ([token], [5, token], [[5], [5, token]]):
+    for prompt in ([5, token], [[5], [5, token]]):
         refused(server, GOOD | {"prompt": prompt})
     refused(server, GOOD | {"stop_token_ids": [token]})
 
@@ -212,7 +213,7 @@ def test_no_such_model(server, model):
 
 
 PROMPTS = {
-    "43k letters": "A" * 43000,
+    "86k letters": "A" * 86000,
     "1 MB of blank lines": "\n" * 1000000,
     "1 MB of joined emoji": "👩\u200d" * 140000,
     "1 MB of combining marks": "e" + "\u0301" * 500000,
@@ -226,7 +227,7 @@ PROMPTS = {
 @pytest.mark.parametrize("name", PROMPTS)
 def test_prompts_for_the_tokenizer(real, server, name):
     before = at_rest(real)
-    error = refused(real, GOOD | {"prompt": PROMPTS[name]}, seconds=5)
+    error = refused(real, GOOD | {"prompt": PROMPTS[name]}, seconds=10)
     assert error["code"] == "context_length_exceeded"
     assert len(real.post("/tokenize", {"prompt": PROMPTS[name][:2000]}).json()["tokens"]) > 0
     check_unharmed(real, before)

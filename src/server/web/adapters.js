@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import {$, el, note, paint} from "./dom.js";
 import {bytes, count, duration, onLanguage, t} from "./i18n.js";
 import {choose} from "./mix.js";
-import {changeState, onState, state} from "./state.js";
+import {changeState, onState, servable, state} from "./state.js";
 
 const kPollMs = 3000;
 
@@ -22,9 +22,10 @@ export async function refresh() {
     if (![401, 403, 404].includes(error.status)) throw error;
     // A key that may chat but not look deeper: the models' names are enough.
     mayManage = false;
-    list = {data: models.filter((model) => model.parent).map(({id}) => ({name: id, id: "", residency: "ready"}))};
+    list = {data: models.filter((model) => model.parent).map(({id}) => ({name: id, residency: "ready"}))};
   }
-  changeState({base, adapters: list.data, residentBytes: list.resident_bytes ?? 0,
+  const adapters = list.data.map((adapter) => ({...adapter, id: adapter.id ?? "", error: adapter.error ?? ""}));
+  changeState({base, adapters, residentBytes: list.resident_bytes ?? 0,
                budgetBytes: list.memory_bytes ?? 0});
 }
 
@@ -61,14 +62,14 @@ function makeCard(name) {
   }});
   const load = el("button", {type: "button", class: "quiet", onclick: () => {
     const {path} = find();
-    manage(() => api.loadAdapter(name, path), t("adapters.loaded", {name}));
+    manage(() => api.loadAdapter(name, path, true), t("adapters.loaded", {name}));
   }});
   const unload = el("button", {type: "button", class: "quiet", onclick: () => {
     manage(() => api.unloadAdapter(name), t("adapters.unloaded", {name}));
   }});
   const item = el("li", {class: "card"},
-                  el("div", {class: "card-head"}, el("i", {class: "dot", "aria-hidden": "true"}), title, badge), facts,
-                  error, el("div", {class: "row"}, chat, pin, load, unload, hash));
+                  el("div", {class: "card-head"}, title, badge), el("div", {class: "row"}, facts, hash), error,
+                  el("div", {class: "row actions"}, chat, pin, load, unload));
   paint(item, name, isBase);
   return {item, title, badge, facts, hash, error, chat, pin, load, unload};
 }
@@ -83,11 +84,8 @@ function drawBase(card) {
 
 function factsOf(adapter) {
   const facts = [];
-  if (adapter.rank) facts.push(t("adapters.rank", {rank: adapter.rank}));
-  if (adapter.form) facts.push(t(`form.${adapter.form}`));
+  if (adapter.rank) facts.push(t("adapters.rank", {rank: adapter.rank}), t(`form.${adapter.form}`));
   if (adapter.bytes) facts.push(bytes(adapter.bytes));
-  if (adapter.load_seconds) facts.push(t("adapters.took", {time: duration(adapter.load_seconds)}));
-  if (adapter.users) facts.push(t("adapters.users", {count: count(adapter.users)}));
   return facts;
 }
 
@@ -95,29 +93,32 @@ function drawCard(card, adapter) {
   const {name, residency} = adapter;
   card.item.dataset.residency = residency;
   card.title.textContent = name;
-  card.badge.textContent = t(`residency.${residency}`);
+  card.badge.textContent =
+      adapter.users ? t("adapters.users", {count: count(adapter.users)}) : t(`residency.${residency}`);
   card.facts.replaceChildren(...factsOf(adapter).map((fact) => el("span", {}, fact)));
   card.hash.hidden = !adapter.id;
   card.hash.dataset.id = adapter.id;
-  card.hash.textContent = adapter.id.slice(0, 8);
+  card.hash.textContent = adapter.id.slice(0, 7);
   card.hash.title = adapter.id;
   card.hash.setAttribute("aria-label", t("adapters.hash", {id: adapter.id.slice(0, 8)}));
-  note(card.error, adapter.error ?? "", true);
+  note(card.error, adapter.error, true);
   const button = (element, key, label, shown) => {
     element.textContent = t(key);
     element.setAttribute("aria-label", t(label, {name}));
     element.hidden = !shown;
   };
   const there = residency === "ready";
-  button(card.chat, "adapters.chat", "adapters.chat_with", there || residency === "on_disk");
-  button(card.pin, "adapters.pin", "adapters.pin_name", mayManage && there);
+  const stored = there || residency === "on_disk";
+  button(card.chat, "adapters.chat", "adapters.chat_with", servable().includes(adapter));
+  button(card.pin, "adapters.pin", "adapters.pin_name", mayManage && stored);  // loads it, from disk
   card.pin.setAttribute("aria-pressed", String(Boolean(adapter.pinned)));
   button(card.load, "adapters.load", "adapters.load_name",
-         mayManage && adapter.path && (residency === "on_disk" || residency === "failed"));
-  // A watched adapter leaves by its file, or the server would bring it back.
-  button(card.unload, "adapters.unload", "adapters.unload_name",
-         mayManage && !adapter.watched && (there || residency === "on_disk"));
-  card.item.title = adapter.watched ? t("adapters.watched") : "";
+         mayManage && adapter.path && residency === "failed");
+  button(card.unload, "adapters.unload", "adapters.unload_name", mayManage && stored);
+  const origin = [adapter.path];
+  if (adapter.watched) origin.push(t("adapters.watched"));
+  if (adapter.load_seconds) origin.push(t("adapters.took", {time: duration(adapter.load_seconds)}));
+  card.title.title = origin.filter(Boolean).join("\n");
 }
 
 function draw() {
@@ -142,7 +143,7 @@ function draw() {
     budget: bytes(state.budgetBytes),
   });
   document.querySelector(".load").hidden = !mayManage;
-  if (state.base && state.adapters.length === 0 && mayManage) note($("adapters-note"), t("adapters.none"));
+  $("adapters-none").hidden = state.base === "" || state.adapters.length > 0 || !mayManage;
 }
 
 function startLoadForm() {
@@ -152,7 +153,7 @@ function startLoadForm() {
     try {
       note(result, await work());
     } catch (error) {
-      note(result, error.status === 403 ? t("adapters.denied") : error.message, true);
+      note(result, [401, 403].includes(error.status) ? t("adapters.denied") : error.message, true);
     }
     await refresh().catch(() => {});
   };
@@ -160,6 +161,7 @@ function startLoadForm() {
     if (!$("load-path").reportValidity()) return;
     run("load.checking", async () => {
       const found = await api.validateAdapter($("load-path").value.trim());
+      if (!found.valid) throw new Error(found.error);
       return t("load.fits", {rank: found.rank ?? "?", bytes: bytes(found.bytes ?? 0)});
     });
   });

@@ -48,11 +48,21 @@ const post = (path, body, signal) => call(path, {
 export const getModels = async () => (await (await call("/v1/models")).json()).data;
 export const getAdapters = async () => (await call("/v1/adapters")).json();
 export const getMetrics = async () => (await call("/metrics")).text();
-export const isReady = async () => (await fetch("/ready", {credentials: "omit"})).ok;
+/** "ready", "loading", "draining", or "lost" where there is no answer. */
+export async function readiness() {
+  try {
+    const {status} = await fetch("/ready", {credentials: "omit"});
+    return {200: "ready", 404: "draining"}[status] ?? "loading";
+  } catch {
+    return "lost";
+  }
+}
 
-export const loadAdapter = (name, path) => post("/v1/load_lora_adapter", {lora_name: name, lora_path: path});
+export const loadAdapter = (name, path, inPlace = false) =>
+    post("/v1/load_lora_adapter", {lora_name: name, lora_path: path, load_inplace: inPlace});
 export const unloadAdapter = (name) => post("/v1/unload_lora_adapter", {lora_name: name});
 export const pinAdapter = (name, pinned) => post("/v1/adapters/pin", {name, pinned});
+/** What a load would give: an adapter with `valid`, and with `error` where it is not. */
 export const validateAdapter = async (path) => (await post("/v1/adapters/validate", {path})).json();
 
 /** Streams a chat completion: yields each event's object; ends after [DONE]. Throws ApiError. */

@@ -39,14 +39,15 @@ async function connect() {
     await refresh();
     setStatus("ready");
   } catch (error) {
-    setStatus(error.status === 401 ? "key" : error.status === 503 ? "loading" : "lost");
+    setStatus(error.status === 401 ? "key" : await api.readiness());
     if (error.status === 401 && !$("key-dialog").open && !api.apiKey()) $("key-dialog").showModal();
   }
 }
 
+// A key that may not see the metrics may well chat: only no answer at all is a lost connection.
 async function onScrape(error) {
   if (error?.status === 0) setStatus("lost");
-  else if (status !== "ready" || !state.base) await connect();
+  else if (status !== "ready") await connect();
 }
 
 function startTheme() {

@@ -3,11 +3,11 @@
 // the right.
 import {paint, svg} from "./dom.js";
 
-/** The next "nice" number (1, 2, 2.5 or 5 times a power of ten) at or above `value`. */
+/** The next round number (of one digit, or 1.5, times a power of ten) at or above `value`. */
 export function niceAbove(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].find((step) => step * power >= value * 0.9999) * power;
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= value * 0.9999) * power;
 }
 
 const at = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
@@ -48,7 +48,7 @@ export function stackChart(element, layers, {length, height, label}) {
   for (const share of [0, 0.5, 1]) {
     const line = Math.round(y(top * share)) + 0.5;
     drawing.append(svg("line", {class: "grid", x1: 0, x2: right, y1: line, y2: line}),
-                   svg("text", {class: "tick", x: right + 6, y: line + 3.5}, String(top * share)));
+                   svg("text", {class: "tick", x: right + 6, y: line + 3.5}, String(Number((top * share).toPrecision(3)))));
   }
   const below = Array(samples).fill(0);
   for (const {name, isBase, values} of layers) {

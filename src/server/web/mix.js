@@ -1,7 +1,7 @@
 // Who answers: the base, one adapter, or a mix of several with their strengths.
 import {$, el, paint} from "./dom.js";
 import {onLanguage, t} from "./i18n.js";
-import {onState, state} from "./state.js";
+import {onState, servable, state} from "./state.js";
 
 const kMaxParts = 8;
 
@@ -28,7 +28,7 @@ export function choose(name) {
   draw();
 }
 
-const unused = () => state.adapters.find(({name}) => !parts.some((part) => part.name === name));
+const unused = () => servable().find(({name}) => !parts.some((part) => part.name === name));
 
 // One part's row: its voice, and for an adapter its strength. It is kept while the part stays, so that
 // neither the focus nor a slider in the hand is lost.
@@ -53,7 +53,7 @@ function makeRow(index) {
 }
 
 function drawOptions(select, index) {
-  const names = state.adapters.map(({name}) => name)
+  const names = servable().map(({name}) => name)
                     .filter((name) => !parts.some((part, other) => other !== index && part.name === name));
   const wanted = index === 0 ? ["", ...names] : names;
   // A voice that has gone stays shown until another is chosen: the server's answer says what is wrong.

@@ -37,7 +37,7 @@ function drawStack(names) {
   $("stack-top").textContent = top > 0 ? t("live.top", {rate: rate(top)}) : "";
   stackChart($("stack"), names.map((name) => ({name, isBase: name === state.base, values: history.rates(name)})), {
     length: kLength,
-    height: 132,
+    height: Math.min(220, Math.max(120, Math.round($("stack").clientWidth * 0.42))),
     label: t("live.chart", {seconds: kLength * kPollMs / 1000, rate: rate(totals.at(-1) ?? 0), top: rate(top)}),
   });
 }
@@ -57,8 +57,7 @@ function drawVoices(names) {
     row.remove();
     rows.delete(name);
   }
-  // In the order of their names, so that rows do not jump.
-  [...names].sort((a, b) => a.localeCompare(b)).forEach((name, index) => {
+  names.forEach((name, index) => {
     if (!rows.has(name)) rows.set(name, makeRow(name));
     const {row, rateChart, rateNow, ttftChart, ttftNow} = rows.get(name);
     if ($("voices").children[index] !== row) $("voices").insertBefore(row, $("voices").children[index] ?? null);
@@ -74,7 +73,8 @@ function drawVoices(names) {
 }
 
 function draw() {
-  const names = history.voices().slice(0, kMaxVoices);
+  // The busiest, in the order of their names: neither rows nor layers change places.
+  const names = history.voices().slice(0, kMaxVoices).sort((a, b) => a.localeCompare(b));
   drawTiles();
   drawStack(names);
   drawVoices(names);
@@ -88,7 +88,7 @@ async function poll(onResult) {
     draw();
     onResult(null);
   } catch (error) {
-    if (error.status === 403) $("live-note").textContent = t("live.denied");
+    if (error.status === 401 || error.status === 403) $("live-note").textContent = t("live.denied");
     onResult(error);
   }
 }

@@ -1,7 +1,8 @@
 // What the parts of the page share: the models and adapters that the server has.
 
 /** @typedef {{name: string, id: string, residency: string, pinned: boolean, watched: boolean, rank: number,
- *             form: string, bytes: number, users: number, load_seconds: number, error: string}} Adapter */
+ *             form: string, bytes: number, users: number, load_seconds: number, path: string, error: string}} Adapter
+ *  `id` (the content's hash) is "" until it was loaded once, `error` is "" where the last load went well. */
 
 export const state = {
   base: "",        // the id of the base model
@@ -10,6 +11,10 @@ export const state = {
   residentBytes: 0,
   budgetBytes: 0,  // 0: no bound
 };
+
+/** Adapters that a request can ask for. */
+export const servable = () =>
+    state.adapters.filter(({id, residency}) => id !== "" || residency === "ready" || residency === "on_disk");
 
 const listeners = [];
 

@@ -1,9 +1,7 @@
-#include "grammar_oracle.h"
+#include "random_text.h"
 
 #include <algorithm>
 #include <limits>
-#include <map>
-#include <set>
 
 #include "base/utf8.h"
 
@@ -15,77 +13,6 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 using Kind = Grammar::Kind;
 
 size_t at(ExprId id) { return static_cast<size_t>(id); }
-
-// The ends of all that an expression matches from a place on, remembered by both.
-class Matcher {
- public:
-  Matcher(const Grammar& grammar, std::string_view text) : grammar_(grammar), text_(text) {}
-
-  const std::set<size_t>& ends(ExprId id, size_t from) {
-    const auto [entry, added] = known_.try_emplace({id, from});
-    if (!added) return entry->second;
-    std::set<size_t> found = find(grammar_.expr(id), from);
-    return known_[{id, from}] = std::move(found);
-  }
-
- private:
-  std::set<size_t> find(const Grammar::Expr& expr, size_t from) {
-    switch (expr.kind) {
-      case Kind::kLiteral:
-        return text_.substr(from).starts_with(expr.literal) ? std::set{from + expr.literal.size()}
-                                                            : std::set<size_t>{};
-      case Kind::kCharClass:
-        return one_character(expr, from);
-      case Kind::kSequence: {
-        std::set<size_t> places{from};
-        for (const ExprId part : expr.parts) places = behind(part, places);
-        return places;
-      }
-      case Kind::kChoice: {
-        std::set<size_t> places;
-        for (const ExprId part : expr.parts) places.merge(std::set(ends(part, from)));
-        return places;
-      }
-      case Kind::kRepeat:
-        return repeated(expr, from);
-      case Kind::kRule:
-        return ends(grammar_.body(expr.rule), from);
-    }
-    return {};
-  }
-
-  std::set<size_t> one_character(const Grammar::Expr& expr, size_t from) {
-    if (from == text_.size()) return {};
-    const Utf8Char character = decode_utf8(text_.substr(from));
-    const bool in_class = std::ranges::any_of(expr.ranges, [&](CodepointRange range) {
-      return range.first <= character.code_point && character.code_point <= range.last;
-    });
-    return character.valid && in_class ? std::set{from + character.length} : std::set<size_t>{};
-  }
-
-  std::set<size_t> behind(ExprId part, const std::set<size_t>& places) {
-    std::set<size_t> result;
-    for (const size_t place : places) result.merge(std::set(ends(part, place)));
-    return result;
-  }
-
-  std::set<size_t> repeated(const Grammar::Expr& expr, size_t from) {
-    std::set<size_t> places{from}, result;
-    for (int count = 0; !places.empty() && (expr.max < 0 || count <= expr.max); ++count) {
-      if (count >= expr.min) {
-        const size_t before = result.size();
-        result.insert(places.begin(), places.end());
-        if (result.size() == before) break;  // the same places again
-      }
-      places = behind(expr.parts[0], places);
-    }
-    return result;
-  }
-
-  const Grammar& grammar_;
-  std::string_view text_;
-  std::map<std::pair<ExprId, size_t>, std::set<size_t>> known_;
-};
 
 }  // namespace
 
@@ -156,10 +83,6 @@ void RandomText::write(ExprId id, int depth, std::string& out) {
     case Kind::kRule:
       return write(grammar_.body(expr.rule), depth + 1, out);
   }
-}
-
-bool matches(const Grammar& grammar, std::string_view text) {
-  return Matcher(grammar, text).ends(grammar.root(), 0).contains(text.size());
 }
 
 }  // namespace chorus

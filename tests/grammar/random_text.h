@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <random>
 #include <string>
-#include <string_view>
 
 #include "grammar/grammar.h"
 
@@ -24,8 +23,5 @@ class RandomText {
   std::mt19937_64 random_;
   std::vector<double> shortest_;  // of each expression, in steps
 };
-
-// Whether the whole text is one of the grammar's: by definition, without any automaton.
-bool matches(const Grammar& grammar, std::string_view text);
 
 }  // namespace chorus
