@@ -50,7 +50,6 @@ struct Sequence {
   bool preempted = false;       // waits for the second time or more
   int planned_rows = 0;         // in the step being planned
   uint64_t passed_over = 0;     // the last step whose admission left it waiting for a block
-  bool blocked = false;         // of this step: waits for its mask
 
   const Request& request() const { return owner->request; }
   int size() const { return static_cast<int>(tokens.size()); }
