@@ -1,3 +1,6 @@
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <thread>
@@ -66,6 +69,17 @@ void add_service_flags(CLI::App& command, ServeFlags& flags) {
   command.add_flag("--list-routes", flags.list_routes, "Print the paths and who may call them, and end");
 }
 
+// Raises the bound on open files, as far as the system lets us, to what the connections and the adapters'
+// files need.
+void raise_file_limit(int connections) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, static_cast<rlim_t>(connections) + 256);
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = wanted;
+  setrlimit(RLIMIT_NOFILE, &limit);  // where it fails, connections beyond the old bound wait to be accepted
+}
+
 // Until a signal comes; then until what runs has ended or its time is over. A second signal ends the process.
 void wait_for_the_end(Server& server, int drain_seconds) {
   using namespace std::chrono_literals;
@@ -87,6 +101,7 @@ int run_serve(ServeFlags flags) {
   runtime_options.max_queue = flags.max_queue;
   runtime_options.base_names = {flags.server.service.served_name, "base"};
 
+  raise_file_limit(flags.server.http.limits.connections);
   std::unique_ptr<Runtime> runtime;
   Server server(flags.server);  // before the model: a port that is taken is known at once
   runtime = open_runtime(flags.model, runtime_options);
@@ -95,11 +110,11 @@ int run_serve(ServeFlags flags) {
     for (const std::string& line : server.route_lines()) std::printf("%s\n", line.c_str());
     return 0;
   }
+  install_interrupt_handler();  // before anybody learns that there is something to end
   const bool tls = !flags.server.http.tls_certificate.empty();
   std::printf("listening on %s://%s:%d\n", tls ? "https" : "http", flags.server.http.host.c_str(),
               server.port());
   std::fflush(stdout);
-  install_interrupt_handler();
   wait_for_the_end(server, flags.drain_seconds);
   return 0;
 }

@@ -71,7 +71,7 @@ void Answer::flush() {
   if (!pending_.empty()) {
     if (!std::exchange(begun_, true)) {
       HttpHeaders head = headers();
-      head.emplace_back("Cache-Control", "no-cache");
+      head.emplace_back("cache-control", "no-cache");
       context_.exchange->begin(200, "text/event-stream", std::move(head));
     }
     context_.exchange->write(std::exchange(pending_, {}));

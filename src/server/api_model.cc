@@ -28,7 +28,10 @@ ApiModel api_model(Runtime& runtime, const std::string& name, LoraIds* lora) {
           },
       .encode_rendered = [&runtime](std::string_view text) { return runtime.encode_rendered(text); },
       .encode_text = [&runtime](std::string_view text) { return runtime.encode_text(text); },
-      .compile = [](const OutputShape&) -> ConstraintHandle { fail("no grammars yet"); },
+      .compile =
+          [&runtime](const OutputShape& shape) {
+            return runtime.constraints().compile(shape.key, shape.make);
+          },
   };
   if (lora != nullptr) {
     model.names.name_of_id = [lora](int64_t id) { return lora->name_of(id); };

@@ -4,9 +4,17 @@
 #include <new>
 #include <utility>
 
+#include "base/process_memory.h"
 #include "server/web_files.h"
 
 namespace chorus {
+namespace {
+
+// What reading a larger body takes, a hundred thousand small blocks at worst, does not stay with the thread's
+// heap.
+constexpr size_t kLargeBody = 256 << 10;
+
+}  // namespace
 
 void run_answering(HttpExchange& exchange, const std::function<void()>& action) {
   try {
@@ -29,6 +37,7 @@ void run_later(const Services& services, std::shared_ptr<HttpExchange> exchange,
   HttpExchange& client = *exchange;
   const auto work = [exchange = std::move(exchange), action = std::move(action)] {
     if (!exchange->gone()) run_answering(*exchange, action);
+    if (exchange->request().body.size() > kLargeBody) return_freed_memory();
   };
   if (!services.work.post(work))
     answer_error(client, overloaded(services, "too many requests are being read"));

@@ -23,7 +23,7 @@ def cli_fixtures():
 
 
 _cli = cli_fixtures()
-chorus, run_chorus, smollm2 = _cli.chorus, _cli.run_chorus, _cli.smollm2
+chorus, run_program, run_chorus, smollm2 = _cli.chorus, _cli.run_program, _cli.run_chorus, _cli.smollm2
 tiny_adapters, demo_adapters = _cli.tiny_adapters, _cli.demo_adapters
 pytest_terminal_summary = _cli.pytest_terminal_summary
 
@@ -91,7 +91,7 @@ def server(start_tiny, tiny_adapters):
 def real(start_server, smollm2, demo_adapters):
     """A server on SmolLM2 with the demo adapters."""
     flags = [part for name, path in demo_adapters.items() for part in ("--adapter", f"{name}={path}")]
-    return start_server(smollm2, "--kv-memory", "256", *flags)
+    return start_server(smollm2, "--kv-memory", "96", *flags)
 
 
 @pytest.fixture(autouse=True)

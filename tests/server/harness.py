@@ -110,6 +110,11 @@ class Server:
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
 
+    def drain(self):
+        """Sends SIGTERM and waits until it has been heard."""
+        self.signal()
+        wait_for(lambda: "no new requests" in self.errors(), 5)
+
     def stop(self, seconds=15):
         """Ends it by SIGTERM and returns its exit status."""
         self.signal()

@@ -48,7 +48,7 @@ def test_sigterm_with_64_streams(start_tiny):
         kept.sendall(get("/health"))
         assert kept.recv(4096).startswith(b"HTTP/1.1 200")
         begun = time.monotonic()
-        server.signal()
+        server.drain()
         with contextlib.suppress(ConnectionError):
             kept.sendall(json_request(PATH, SHORT))
             status = kept.recv(4096)[:12]
@@ -66,9 +66,9 @@ def test_ready_while_draining(start_tiny):
     server = start_tiny("--max-sequences", "16", "--drain-timeout", "5")
     assert exchange(server, get("/ready")).status == 200
     watch = connect(server)
-    streams = Streams(server.port, SLOW, 4)
+    streams = Streams(server.port, SLOW, 32)
     wait_for(lambda: server.metrics().value("vllm:num_requests_running") > 0)
-    server.signal()
+    server.drain()
     with watch:
         watch.sendall(get("/ready"))
         assert watch.recv(4096).startswith(b"HTTP/1.1 404")
@@ -81,8 +81,7 @@ def test_new_connections_are_refused_or_told(start_tiny):
     server = start_tiny("--drain-timeout", "5")
     streams = Streams(server.port, SLOW, 4)
     wait_for(lambda: server.metrics().value("vllm:num_requests_running") > 0)
-    server.signal()
-    time.sleep(0.2)
+    server.drain()
     with contextlib.suppress(ConnectionError):
         answer = exchange(server, json_request(PATH, SHORT))
         assert answer.status in (0, 503)
@@ -122,7 +121,7 @@ def test_an_idle_server_ends_at_once(start_tiny, number):
 def test_a_full_queue(start_tiny, status):
     """Told within 50 ms, by the status that was chosen, when to come again."""
     server = start_tiny("--max-sequences", "1", "--max-queue", "4", "--overload-status", status)
-    streams = Streams(server.port, SLOW, 1)
+    streams = Streams(server.port, SLOW | {"n": 4}, 1)  # no more than may wait
     wait_for(lambda: server.metrics().value("vllm:num_requests_running") > 0)
     more = Streams(server.port, LONG, 60)
     answers = more.wait(60)
@@ -131,8 +130,8 @@ def test_a_full_queue(start_tiny, status):
     assert all(float(answer.headers["retry-after"]) >= 1 for answer in refused)
     assert all(answer.whole() for answer in answers if answer.status == 200)
     streams.wait()
-    full = Streams(server.port, SLOW | {"n": 4}, 3)
-    wait_for(lambda: server.metrics().value("vllm:num_requests_waiting") >= 3)
+    full = Streams(server.port, SLOW | {"n": 1}, 12)
+    wait_for(lambda: server.metrics().value("vllm:num_requests_waiting") >= 4)
     times = []
     for _ in range(20):
         answer = exchange(server, json_request(PATH, SHORT))
@@ -182,9 +181,9 @@ def test_queue_timeout(start_tiny):
 
 def test_answers_under_kv_exhaustion(start_tiny, fleet_directory):
     """Little KV memory, many long answers: sequences are put back and done again, and nobody can tell."""
-    adapters = ("--adapters", fleet_directory)
-    small = start_tiny("--kv-memory", "1", "--kv-type", "f32", "--max-sequences", "32", *adapters)
-    wide = start_tiny("--max-sequences", "32", *adapters)
+    alike = ("--kv-type", "f32", "--max-sequences", "32", "--adapters", fleet_directory)
+    small = start_tiny("--kv-memory", "1", *alike)
+    wide = start_tiny(*alike)
     for server in (small, wide):
         wait_for(lambda: len(server.models()) == 33, 20)
     bodies = [

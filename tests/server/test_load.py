@@ -18,7 +18,7 @@ from variants import write_variant
 
 REQUESTS = int(os.environ.get("CHORUS_LOAD_REQUESTS", "1000"))
 AT_ONCE = 256
-PROMPTS = ("Who rules here?", "abc", "The quick brown fox jumps over the lazy dog and then", "x" * 90)
+PROMPTS = ("Who rules here?", "abc", "The quick brown fox jumps over the lazy dog and then", "xy" * 45)
 MODELS = ["base", *FLEET]
 MIX = "voice03@0.5+voice17@0.8"
 

@@ -136,15 +136,15 @@ def test_residency(fresh):
     assert max(counts) == 3 and metrics.named("vllm:max_gpu_lora_adapters")
 
 
-def test_gauges_while_streams_run(fresh):
-    body = {"model": "alpha", "prompt": "Hello", "max_tokens": 450, "ignore_eos": True, "stream": True}
-    with fresh.post("/v1/completions", body, stream=True) as answer:
+def test_gauges_while_streams_run(real):
+    body = {"model": "elf", "prompt": "Hello", "max_tokens": 400, "ignore_eos": True, "stream": True}
+    with real.post("/v1/completions", body, stream=True) as answer:
         next(answer.iter_lines())
-        metrics = fresh.metrics()
+        metrics = real.metrics()
         assert metrics.value("vllm:num_requests_running") == 1
         assert 0 < metrics.value("vllm:kv_cache_usage_perc") <= 1
-    fresh.wait_idle(2)
-    assert fresh.metrics().value("vllm:num_requests_running") == 0
+    real.wait_idle(2)
+    assert real.metrics().value("vllm:num_requests_running") == 0
 
 
 def test_scraping_while_it_works(fresh):
