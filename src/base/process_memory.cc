@@ -21,6 +21,11 @@ void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << '5'; }
 
 void return_freed_memory() { malloc_trim(0); }
 
+void return_large_blocks() {
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
+}
+
 size_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
   size_t size = 0, resident = 0;

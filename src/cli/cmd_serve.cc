@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "base/process_memory.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "server/server.h"
@@ -101,6 +102,7 @@ int run_serve(ServeFlags flags) {
   runtime_options.max_queue = flags.max_queue;
   runtime_options.base_names = {flags.server.service.served_name, "base"};
 
+  return_large_blocks();
   raise_file_limit(flags.server.http.limits.connections);
   std::unique_ptr<Runtime> runtime;
   Server server(flags.server);  // before the model: a port that is taken is known at once

@@ -35,11 +35,15 @@ void run_answering(HttpExchange& exchange, const std::function<void()>& action) 
 void run_later(const Services& services, std::shared_ptr<HttpExchange> exchange,
                std::function<void()> action) {
   HttpExchange& client = *exchange;
-  const auto work = [exchange = std::move(exchange), action = std::move(action)] {
+  auto work = [exchange = std::move(exchange), action = std::move(action)]() mutable {
+    const bool large = exchange->request().body.size() > kLargeBody;
     if (!exchange->gone()) run_answering(*exchange, action);
-    if (exchange->request().body.size() > kLargeBody) return_freed_memory();
+    if (!large) return;
+    action = nullptr;  // holds what was read
+    exchange.reset();
+    return_freed_memory();
   };
-  if (!services.work.post(work))
+  if (!services.work.post(std::move(work)))
     answer_error(client, overloaded(services, "too many requests are being read"));
 }
 

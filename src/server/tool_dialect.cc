@@ -126,11 +126,10 @@ void parse_arguments(json::object& message) {
 // Calls and results as plain text, for a template that knows neither.
 void write_out(json::object& message, const ToolDialect& dialect) {
   if (const json::value* calls = message.if_contains("tool_calls"); calls != nullptr && calls->is_array()) {
-    const json::value& content = message["content"];
-    const std::string before = content.is_string() && !content.get_string().empty()
-                                   ? std::string(content.get_string()) + "\n"
-                                   : std::string();
-    message["content"] = before + written_calls(calls->get_array(), dialect);
+    const std::string text = written_calls(calls->get_array(), dialect);
+    json::value& content = message["content"];  // may move the calls
+    const bool more = content.is_string() && !content.get_string().empty();
+    content = more ? std::string(content.get_string()) + "\n" + text : text;
     message.erase("tool_calls");
   }
   if (message.at("role") == "tool") {
