@@ -17,7 +17,8 @@ namespace chorus {
 // Bounds of one compiled grammar; passing one at compile time is an Error that names it. What is worked out
 // while generating begins anew where it passes them, and answers under way move over.
 struct ConstraintLimits {
-  std::chrono::milliseconds compile_time{200};
+  std::chrono::milliseconds compile_time{
+      1000};  // a few is usual; a busy machine must not refuse what an idle one takes
   size_t states = 10'000;
   size_t bytes = size_t{64} << 20;
   size_t cache_bytes = size_t{256} << 20;  // of all compiled grammars that are kept for the next request

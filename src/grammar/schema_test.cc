@@ -28,7 +28,8 @@ json::value long_enum(int count) {
 // What clients send compiles within the default bounds, and a whole answer passes.
 TEST(Schema, CompilesWithinTheBounds) {
   const Tokenizer tokenizer = load_golden("smollm");
-  ConstraintCompiler compiler(tokenizer, tokenizer.stop_ids(), [] {});
+  ConstraintCompiler compiler(tokenizer, tokenizer.stop_ids(), [] {},
+                              {.compile_time = std::chrono::seconds(10)});  // under a sanitizer too
   const json::value person = parse_json(
       R"({"type": "object", "required": ["name", "age", "tags"], "additionalProperties": false, "properties": {
           "name": {"type": "string", "minLength": 1, "maxLength": 80}, "age": {"type": "integer", "minimum": 0,

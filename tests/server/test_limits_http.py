@@ -246,7 +246,7 @@ def test_leaving_during_prefill(real):
         sock.sendall(json_request(PATH, body | {"prompt": way + prompt}))
         wait_for(lambda: real.metrics().value("vllm:num_requests_running") == 1, 5)
         leave(sock, way)
-        real.wait_idle(1.5)
+        real.wait_idle(4)
         sock.close()
     check_unharmed(real, before)
 
