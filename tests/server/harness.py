@@ -16,12 +16,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Server:
-    """A server on loopback, on a port of its own. Arguments are those of `chorus serve`; it is ready when this
+    """A server on loopback, on a port of its own unless told which. Arguments are those of `chorus serve`; it is ready when this
     returns, and ended by stop() or close(). `prefix`: a command that runs it, as prlimit."""
 
-    def __init__(self, chorus, model, *flags, key=None, prefix=(), start_seconds=60):
+    def __init__(self, chorus, model, *flags, key=None, prefix=(), port=0, start_seconds=60):
         self.log = tempfile.NamedTemporaryFile(prefix="chorus-serve-", suffix=".log")
-        command = [*prefix, chorus, "serve", model, "--port", "0", *flags]
+        command = [*prefix, chorus, "serve", model, "--port", port, *flags]
         self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=self.log)
         try:
             self.scheme, self.host, self.port = self._read_address(start_seconds)
