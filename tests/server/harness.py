@@ -16,8 +16,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Server:
-    """A server on loopback, on a port of its own unless told which. Arguments are those of `chorus serve`; it is ready when this
-    returns, and ended by stop() or close(). `prefix`: a command that runs it, as prlimit."""
+    """A server on loopback, on a port of its own unless told which. Arguments are those of `chorus serve`; it is
+    ready when this returns, and ended by stop() or close(). `prefix`: a command that runs it, as prlimit."""
 
     def __init__(self, chorus, model, *flags, key=None, prefix=(), port=0, start_seconds=60):
         self.log = tempfile.NamedTemporaryFile(prefix="chorus-serve-", suffix=".log")
