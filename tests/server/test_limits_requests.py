@@ -287,10 +287,10 @@ def test_grammars(server, name):
     """Compiled in time, or a 400; and never does it hold up the others."""
     start = time.monotonic()
     answer = exchange(server, json_request(PATH, GOOD | {"max_tokens": 20, "temperature": 1} | HARD[name]))
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 6
     if answer.status != 200:
         assert len(error_of(answer, 400)["message"]) < 1000
-    assert server.health_seconds() < 0.1
+    server.check_quick()
 
 
 MUST_FAIL = ("60,000 (", "endless recursion", "no root", "undefined rule", "(((( as a regex", "look-behind", "back-reference",

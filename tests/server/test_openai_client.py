@@ -239,17 +239,19 @@ def test_errors_are_the_clients_exceptions(client, name, stream):
         assert "The model `no-such-model` does not exist." in error.body["message"]
 
 
-def test_keys_and_overload(start_tiny, tmp_path):
-    """One key, one request at a time: the rest are told so by the statuses that the client knows."""
+def test_keys_and_overload(start_server, smollm2, tmp_path):
+    """One key, one request at a time: the rest are told so by the statuses that the client knows. On the real model: a
+    request to the tiny one may be over before the second comes."""
     keys = tmp_path / "keys"
     keys.write_text("# the test's\nsecret-1\n")
-    server = start_tiny("--api-key-file", keys, "--key-concurrency", "1", key="secret-1")
+    flags = ("--kv-memory", "64", "--api-key-file", keys, "--key-concurrency", "1")
+    server = start_server(smollm2, *flags, key="secret-1")
     fields = {"model": "base", "messages": CHAT}
     wrong = openai.OpenAI(base_url=server.url + "/v1", api_key="secret-2", max_retries=0)
     with pytest.raises(openai.AuthenticationError):
         wrong.chat.completions.create(**fields)
     right = openai.OpenAI(base_url=server.url + "/v1", api_key="secret-1", max_retries=0)
-    long = {"max_tokens": 400, "stream": True, "extra_body": {"ignore_eos": True}}
+    long = {"max_tokens": 1500, "stream": True, "extra_body": {"ignore_eos": True}}
     with right.chat.completions.create(**fields, **long) as stream:
         next(iter(stream))
         with pytest.raises(openai.RateLimitError) as raised:

@@ -28,7 +28,7 @@ def check_unharmed(server, before, seconds=3, kept=0):
     stays is held against the test that it stays after, not against all that follow: `before` then counts it. `kept`: bytes that may
     stay, as a grammar does in its cache."""
     assert server.alive(), server.errors()[-3000:]
-    wait_for(lambda: server.health_seconds() < 0.1, 2, "/health is slow")
+    server.check_quick()
     server.wait_idle()
     assert server.metrics().value("vllm:kv_cache_usage_perc") == before.kv_usage
     # The connection that this asks on may be a new one.
