@@ -1,6 +1,7 @@
 #include "engine/adapter_manager.h"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <mutex>
 #include <new>
@@ -16,6 +17,9 @@ namespace chorus {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// So many looks at the directory an adapter that somebody writes to is waited for at the start.
+constexpr int kFirstLooks = 4;
 
 const AdapterOutcome kStopped = {AdapterProblem::kStopping, "the server is stopping"};
 
@@ -58,9 +62,10 @@ struct AdapterManager::Impl {
       : loader(registry.loader()), options(o), watch(o.directory), prefixes(directory_prefixes(o.directory)) {
     for (auto& [name, entry] : registry.take()) table->adopt(name, std::move(entry));
     if (!options.directory.empty()) {
-      table->follow(watch.look());
+      follow();
       next_look = Clock::now() + options.poll;
     }
+    caught_up = !next_look;
     thread = std::jthread([this](const std::stop_token& stop) { run(stop); });
   }
 
@@ -74,6 +79,7 @@ struct AdapterManager::Impl {
 
   void run(const std::stop_token& stop);
   void look();
+  size_t follow();
   void submit(Job job);
   bool run_job();
 
@@ -94,6 +100,8 @@ struct AdapterManager::Impl {
   DirectoryWatch watch;
   const std::vector<std::string> prefixes;
   std::optional<Clock::time_point> next_look;
+  int first_looks = 0;  // so far, at most kFirstLooks
+  std::atomic<bool> caught_up = false;
   mutable std::mutex mutex;  // of what follows
   std::deque<Job> jobs;
   std::vector<std::shared_ptr<PendingLoad>> pending;
@@ -111,16 +119,25 @@ void AdapterManager::Impl::run(const std::stop_token& stop) {
     } else if (const std::optional<AdapterTask> task = table->next_wanted()) {
       table->finish(*task, read(*task), std::nullopt);
     } else {
+      if (first_looks == kFirstLooks) caught_up = true;
       table->bell().wait(next_look);
     }
   }
+}
+
+// Returns how many adapters of the directory there is no room for.
+size_t AdapterManager::Impl::follow() {
+  const WatchedAdapters& seen = watch.look();
+  const bool settled = std::ranges::all_of(seen, [](const auto& entry) { return entry.second.settled; });
+  first_looks = settled ? kFirstLooks : std::min(first_looks + 1, kFirstLooks);
+  return table->follow(seen);
 }
 
 // A directory that cannot be read is no empty one: all stays as it is.
 void AdapterManager::Impl::look() {
   std::string found;
   try {
-    if (const size_t left_out = table->follow(watch.look()); left_out > 0)
+    if (const size_t left_out = follow(); left_out > 0)
       found = fmt::format("{} adapters are left out: at most {} are allowed", left_out, options.max_adapters);
   } catch (const std::exception& error) {
     found = error.what();
@@ -342,6 +359,8 @@ std::optional<AdapterStatus> AdapterManager::find(std::string_view name) const {
 }
 
 size_t AdapterManager::resident_bytes() const { return impl_->table->resident_bytes(); }
+
+bool AdapterManager::caught_up() const { return impl_->caught_up; }
 
 std::string AdapterManager::directory_problem() const {
   const std::lock_guard lock(impl_->mutex);

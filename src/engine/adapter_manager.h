@@ -68,6 +68,9 @@ class AdapterManager {
   size_t resident_bytes() const;  // with versions that were replaced or unloaded and are still in use
   size_t memory_bytes() const { return options_.memory_bytes; }
   int max_adapters() const { return options_.max_adapters; }
+  // Whether what the directory held at the start has been loaded or refused; from then on, for good. Files
+  // that somebody keeps writing to are not waited for.
+  bool caught_up() const;
   // Why the last look at the directory failed, or what it left out; empty: all is well.
   std::string directory_problem() const;
 

@@ -34,6 +34,29 @@ TEST_F(ManagerTest, FollowsTheDirectory) {
   EXPECT_EQ(manager_->directory_problem(), "");
 }
 
+TEST_F(ManagerTest, CatchesUpWithTheDirectoryOnce) {
+  for (const std::string name : {"a", "b", "c", "d"}) put("all_linear", name);
+  std::ofstream(directory_ / "empty.gguf");
+  start();
+  EXPECT_TRUE(eventually([&] { return manager_->caught_up(); }));
+  EXPECT_EQ(manager_->list().size(), 5u);
+  for (const AdapterStatus& adapter : manager_->list()) {
+    const bool good = adapter.name != "empty";
+    EXPECT_EQ(adapter.residency, good ? Residency::kReady : Residency::kFailed) << adapter.name;
+  }
+}
+
+TEST_F(ManagerTest, WhatIsWrittenToForEverIsNotWaitedFor) {
+  const std::string whole = golden("adapters/all_linear.gguf");
+  fs::copy_file(whole, directory_ / "a.gguf");
+  start();
+  const auto keep_writing = [&] {
+    std::ofstream(directory_ / "a.gguf", std::ios::app) << 'x';
+    return manager_->caught_up();
+  };
+  EXPECT_TRUE(eventually(keep_writing));
+}
+
 TEST_F(ManagerTest, AHalfWrittenFileIsNoAdapterYet) {
   const std::string whole = golden("adapters/all_linear.gguf");
   const auto size = fs::file_size(whole);

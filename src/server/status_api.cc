@@ -27,6 +27,8 @@ void ready(const Services& services, HttpExchange& exchange) {
     answer_json(exchange, json::object{{"status", "draining"}}, 404);
   } else if (!healthy(services)) {
     answer_json(exchange, json::object{{"status", "the engine hangs"}}, 503);
+  } else if (!services.adapters.caught_up()) {
+    answer_json(exchange, json::object{{"status", "loading adapters"}}, 503);
   } else {
     answer_json(exchange, json::object{{"status", "ready"}});
   }

@@ -70,6 +70,15 @@ def test_vllms_statuses_and_texts(live, folder):
     assert load(live, "a", "store/a").status_code == 200  # relative to the directory
 
 
+def test_ready_when_the_directory_is_loaded(start_tiny, fleet_directory):
+    server = start_tiny("--adapters", fleet_directory)
+    ready = wait_for(lambda: (answer := server.get("/ready")).status_code == 200 and answer, 30)
+    assert ready.json() == {"status": "ready"}
+    states = {entry["id"]: entry["residency"] for entry in server.get("/v1/adapters").json()["data"]}
+    assert len(states) == 32 and set(states.values()) == {"ready"}
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "a,b", "a@1", "a+b", "%2e%2e", "x" * 300, "é", "a\nb", " ", "base"])
 def test_bad_names(live, name):
     error = error_of(load(live, name, "store/a"), 400)
