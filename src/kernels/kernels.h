@@ -138,6 +138,7 @@ struct LinearGroupArgs {
   std::span<const LinearTask> tasks;  // 1..kMaxGroup; their y do not overlap
   std::span<const LoraSlice> slices;  // where slices share rows, they are added in this order
   GatedOutput gated;
+  const float* lora_x = nullptr;  // [rows, k], what slices read instead of the input; their A is not kQ8
 };
 
 // cos and sin of position * inv_freq * 1, times attention_factor: table [rows, dim / 2, 2].

@@ -117,7 +117,8 @@ void for_products(const PackedMatrix& w, const float* x, int rows, Range cols, V
 void shrink(const TeamMember& member, const LinearGroupArgs& args) {
   for (const LoraSlice& slice : args.slices) {
     const PackedMatrix& a = slice.lora->a;
-    for_products(a, args.x + int64_t{slice.row_begin} * a.cols, slice.row_end - slice.row_begin,
+    const float* x = args.lora_x != nullptr ? args.lora_x : args.x;
+    for_products(a, x + int64_t{slice.row_begin} * a.cols, slice.row_end - slice.row_begin,
                  member.share(a.rows), [&](int row, int64_t rank, double u) {
                    slice.u[int64_t{row} * a.rows + rank] = static_cast<float>(u);
                  });

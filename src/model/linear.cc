@@ -16,8 +16,8 @@ void linear_group(Stream& stream, const Kernels& kernels, const LinearInput& inp
     lora.scratch[count++] = {&matrices, segment.row_begin, segment.row_end, segment.scale, u};
     u += lora_floats(input.rows, segment.row_end - segment.row_begin, matrices.a.rows);
   }
-  kernels.linear_group(stream,
-                       {input.x, input.quantized, input.rows, tasks, lora.scratch.first(count), gated});
+  kernels.linear_group(
+      stream, {input.x, input.quantized, input.rows, tasks, lora.scratch.first(count), gated, input.lora_x});
 }
 
 }  // namespace chorus

@@ -12,6 +12,7 @@ struct LinearInput {
   const float* x = nullptr;  // [rows, k]
   QuantizedRows quantized;   // [rows, k], where the kernels want it
   int rows = 0;
+  const float* lora_x = nullptr;  // [rows, k], what adapters read; null: x
 };
 
 // What the linears of a step need to know of its adapters.

@@ -39,12 +39,15 @@ void head_segments(const Batch& batch, std::vector<LoraSegment>& out) {
 struct Transformer::Impl {
   Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l, bool exact_inputs);
 
-  void step(Stream& s);
-  void attention_block(Stream& s, int index);
-  void mlp_block(Stream& s, int index);
-  void add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
-                       const NormWeight& post_norm);
-  void head(Stream& s);
+  void begin(const ThreadTeam& team, const Batch& of, LoraInput input_of_lora);
+  void embed(Stream& s);
+  void attention_block(Stream& s, int index, const LayerTape& tape);
+  void mlp_block(Stream& s, int index, const LayerTape& tape);
+  void add_to_residual(Stream& s, LinearInput input, Target target, int index, const NormWeight& post_norm,
+                       float* kept_branch);
+  void head(Stream& s, std::span<const int32_t> rows, std::span<const LoraSegment> segments, float* logits);
+  void keep_residual(Stream& s, float* to);
+  const float* lora_x(Stream& s, InputGroup group, int index, const float* x, int cols);
   QuantizedRows quantized(Activations& a) const { return exact ? a.fine() : a.quantized(); }
   LinearInput input(Activations& a, int rows) const { return exact ? a.fine_input(rows) : a.input(rows); }
   float* residual_rows(const Stream& s);
@@ -80,7 +83,7 @@ struct Transformer::Impl {
   std::vector<Own> own;  // one a member
 
   const Batch* batch = nullptr;  // of the step being run
-  std::span<float> logits;
+  LoraInput lora_input;          // likewise
 };
 
 Transformer::Impl::Impl(const Model& m, const Kernels& kn, const KvPages& pages, const StepLimits& l,
@@ -144,12 +147,30 @@ Activations& Transformer::Impl::norm_residual(Stream& s, const NormWeight& weigh
   return out;
 }
 
+const float* Transformer::Impl::lora_x(Stream& s, InputGroup group, int index, const float* x, int cols) {
+  if (!lora_input) return nullptr;
+  const float* y = lora_input(s, group, index, x, cols);
+  k.sync(s);
+  return y;
+}
+
+// This member's share of a copy of the residual stream. It is read after a sync.
+void Transformer::Impl::keep_residual(Stream& s, float* to) {
+  if (to == nullptr) return;
+  const auto [begin, end] = s.member->share(batch->rows());
+  const int64_t cols = config.hidden;
+  std::copy(residual_rows(s) + begin * cols, residual_rows(s) + end * cols, to + begin * cols);
+}
+
 // The residual stream gets W input (+ adapters), normalised first where the architecture says so.
-void Transformer::Impl::add_to_residual(Stream& s, const LinearInput& input, Target target, int index,
-                                        const NormWeight& post_norm) {
-  float* y = config.post_norms ? branch.data() : residual.data();
+void Transformer::Impl::add_to_residual(Stream& s, LinearInput input, Target target, int index,
+                                        const NormWeight& post_norm, float* kept_branch) {
+  float* own_branch = kept_branch != nullptr ? kept_branch : branch.data();
+  float* y = config.post_norms ? own_branch : residual.data();
   const LinearTask task{&model.linear(index, target), y, config.hidden, !config.post_norms, exact};
-  linear_group(s, k, input, {&task, 1}, group_place(target).group, index, lora(s, batch->segments));
+  const InputGroup group = group_place(target).group;
+  input.lora_x = lora_x(s, group, index, input.x, task.weight->cols);
+  linear_group(s, k, input, {&task, 1}, group, index, lora(s, batch->segments));
   k.sync(s);
   if (!config.post_norms) return;
   RmsNormArgs args = norm_args(y, residual_rows(s), post_norm, input.rows);
@@ -159,22 +180,29 @@ void Transformer::Impl::add_to_residual(Stream& s, const LinearInput& input, Tar
   if (!args.alone) k.sync(s);
 }
 
-void Transformer::Impl::attention_block(Stream& s, int index) {
+void Transformer::Impl::attention_block(Stream& s, int index, const LayerTape& tape) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
+  float* const q_rows = tape.q != nullptr ? tape.q : q.data();
+  float* const k_rows = tape.k != nullptr ? tape.k : key.data();
+  float* const v_rows = tape.v != nullptr ? tape.v : value.data();
+  float* const attended_rows = tape.attended != nullptr ? tape.attended : attended.values();
+  keep_residual(s, tape.x);
   Activations& rows_in = norm_residual(s, w.attention_norm, nullptr, rows, true, normed);
   // Of all that rounding the inputs of linears to 8 bits costs, V's share is the largest for its size:
   // SmolLM2 loses a fifth less for 2.5 % more products.
   const std::array<LinearTask, 3> qkv = {
-      {{&model.linear(index, Target::kQ), q.data(), config.q_width(), false, exact},
-       {&model.linear(index, Target::kK), key.data(), config.kv_width(), false, exact},
-       {&model.linear(index, Target::kV), value.data(), config.kv_width(), false, true}}};
-  linear_group(s, k, rows_in.fine_input(rows), qkv, InputGroup::kQkv, index, lora(s, batch->segments));
+      {{&model.linear(index, Target::kQ), q_rows, config.q_width(), false, exact},
+       {&model.linear(index, Target::kK), k_rows, config.kv_width(), false, exact},
+       {&model.linear(index, Target::kV), v_rows, config.kv_width(), false, true}}};
+  LinearInput normed_input = rows_in.fine_input(rows);
+  normed_input.lora_x = lora_x(s, InputGroup::kQkv, index, normed_input.x, config.hidden);
+  linear_group(s, k, normed_input, qkv, InputGroup::kQkv, index, lora(s, batch->segments));
   k.sync(s);
-  k.attention(s, {.q = q.data(),
-                  .k = key.data(),
-                  .v = value.data(),
+  k.attention(s, {.q = q_rows,
+                  .k = k_rows,
+                  .v = v_rows,
                   .q_norm = w.q_norm.data(),
                   .k_norm = w.k_norm.data(),
                   .norm_eps = config.norm_eps,
@@ -186,43 +214,54 @@ void Transformer::Impl::attention_block(Stream& s, int index) {
                   .window = layer.window,
                   .scale = config.attention_scale,
                   .soft_cap = config.attention_soft_cap,
-                  .y = attended.values(),
+                  .y = attended_rows,
                   .quantized = quantized(attended),
                   .workspace = {partials.data(), arrivals.data()}});
   k.sync(s);
-  add_to_residual(s, input(attended, rows), Target::kO, index, w.attention_post_norm);
+  LinearInput attended_input = input(attended, rows);
+  attended_input.x = attended_rows;
+  add_to_residual(s, attended_input, Target::kO, index, w.attention_post_norm, tape.attention_branch);
 }
 
-void Transformer::Impl::mlp_block(Stream& s, int index) {
+void Transformer::Impl::mlp_block(Stream& s, int index, const LayerTape& tape) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const int rows = batch->rows();
+  float* const gated_rows = tape.gated != nullptr ? tape.gated : gated.values();
+  keep_residual(s, tape.middle);
   Activations& rows_in = norm_residual(s, w.ffn_norm, nullptr, rows, false, normed);
-  // The gate's output makes room for the product.
+  // Where it is not kept, the gate's output makes room for the product.
   const std::array<LinearTask, 2> tasks = {
-      {{&model.linear(index, Target::kGate), gated.values(), config.ffn, false, exact},
-       {&model.linear(index, Target::kUp), up.data(), config.ffn, false, exact}}};
-  linear_group(s, k, input(rows_in, rows), tasks, InputGroup::kGateUp, index, lora(s, batch->segments),
-               {gated.values(), config.activation, quantized(gated)});
+      {{&model.linear(index, Target::kGate), tape.gate != nullptr ? tape.gate : gated_rows, config.ffn, false,
+        exact},
+       {&model.linear(index, Target::kUp), tape.up != nullptr ? tape.up : up.data(), config.ffn, false,
+        exact}}};
+  LinearInput normed_input = input(rows_in, rows);
+  normed_input.lora_x = lora_x(s, InputGroup::kGateUp, index, normed_input.x, config.hidden);
+  linear_group(s, k, normed_input, tasks, InputGroup::kGateUp, index, lora(s, batch->segments),
+               {gated_rows, config.activation, quantized(gated)});
   k.sync(s);
-  add_to_residual(s, input(gated, rows), Target::kDown, index, w.ffn_post_norm);
+  LinearInput gated_input = input(gated, rows);
+  gated_input.x = gated_rows;
+  add_to_residual(s, gated_input, Target::kDown, index, w.ffn_post_norm, tape.ffn_branch);
 }
 
-// Logits of the rows that ask for them.
-void Transformer::Impl::head(Stream& s) {
-  const int rows = static_cast<int>(batch->logit_rows.size());
+// Logits of the rows that are asked for; `segments` are of them.
+void Transformer::Impl::head(Stream& s, std::span<const int32_t> asked, std::span<const LoraSegment> segments,
+                             float* logits) {
+  const int rows = static_cast<int>(asked.size());
   if (rows == 0) return;
-  Activations& rows_in = norm_residual(s, model.final_norm, batch->logit_rows.data(), rows, true, outputs);
+  Activations& rows_in = norm_residual(s, model.final_norm, asked.data(), rows, true, outputs);
   // Nothing after the head evens out what rounding its input costs: with 16 bits SmolLM2's mean KL falls from
   // 0.0021 to 0.0014, for 3 % of the time of a decode step of one row and one thread.
-  const LinearTask task{&model.head_matrix(), logits.data(), config.vocab, false, true};
-  linear_group(s, k, rows_in.fine_input(rows), {&task, 1}, InputGroup::kHead, 0, lora(s, output_segments));
+  const LinearTask task{&model.head_matrix(), logits, config.vocab, false, true};
+  linear_group(s, k, rows_in.fine_input(rows), {&task, 1}, InputGroup::kHead, 0, lora(s, segments));
   if (config.final_soft_cap > 0) {
     k.sync(s);
-    k.soft_cap(s, {logits.data(), int64_t{rows} * config.vocab, config.final_soft_cap});
+    k.soft_cap(s, {logits, int64_t{rows} * config.vocab, config.final_soft_cap});
   }
 }
 
-void Transformer::Impl::step(Stream& s) {
+void Transformer::Impl::embed(Stream& s) {
   const int rows = batch->rows();
   k.embed(s, {&model.embedding.view, batch->tokens.data(), residual.data(), rows, config.embedding_scale});
   for (size_t i = 0; i < config.ropes.size(); ++i) {
@@ -234,11 +273,18 @@ void Transformer::Impl::step(Stream& s) {
   if (float* rows_of_own = residual_rows(s); rows_of_own != residual.data()) {
     std::copy_n(residual.data(), floats(rows, config.hidden), rows_of_own);
   }
-  for (int i = 0; i < static_cast<int>(config.layers.size()); ++i) {
-    attention_block(s, i);
-    mlp_block(s, i);
+}
+
+void Transformer::Impl::begin(const ThreadTeam& team, const Batch& of, LoraInput input_of_lora) {
+  assert(of.rows() >= 1 && of.rows() <= limits.rows);
+  assert(static_cast<int>(of.segments.size()) <= limits.segments);
+  while (static_cast<int>(own.size()) < team.size()) {  // the first step of a team only
+    own.push_back({std::vector<LoraSlice>(static_cast<size_t>(limits.segments)),
+                   Activations(kAloneRows, config.hidden, k.int8_activations, true),
+                   Buffer<float>(floats(config.post_norms ? kAloneRows : 0, config.hidden))});
   }
-  head(s);
+  batch = &of;
+  lora_input = std::move(input_of_lora);
 }
 
 Transformer::Transformer(const Model& model, const Kernels& kernels, const KvPages& kv,
@@ -251,23 +297,49 @@ const StepLimits& Transformer::limits() const { return impl_->limits; }
 
 void Transformer::forward(ThreadTeam& team, const Batch& batch, std::span<float> logits) {
   Impl& impl = *impl_;
-  assert(batch.rows() >= 1 && batch.rows() <= impl.limits.rows);
   assert(static_cast<int>(batch.logit_rows.size()) <= impl.limits.logit_rows);
-  assert(static_cast<int>(batch.segments.size()) <= impl.limits.segments);
   assert(logits.size() >= floats(static_cast<int>(batch.logit_rows.size()), impl.config.vocab));
-  while (static_cast<int>(impl.own.size()) < team.size()) {  // the first step of a team only
-    const int hidden = impl.config.hidden;
-    impl.own.push_back({std::vector<LoraSlice>(static_cast<size_t>(impl.limits.segments)),
-                        Activations(kAloneRows, hidden, impl.k.int8_activations, true),
-                        Buffer<float>(floats(impl.config.post_norms ? kAloneRows : 0, hidden))});
-  }
+  impl.begin(team, batch, {});
   head_segments(batch, impl.output_segments);
-  impl.batch = &batch;
-  impl.logits = logits;
-  team.run([&impl](TeamMember& member) {
+  team.run([&impl, &batch, logits](TeamMember& member) {
     Stream stream{&member, nullptr};
-    impl.step(stream);
+    impl.embed(stream);
+    for (int i = 0; i < static_cast<int>(impl.config.layers.size()); ++i) {
+      impl.attention_block(stream, i, {});
+      impl.mlp_block(stream, i, {});
+    }
+    impl.head(stream, batch.logit_rows, impl.output_segments, logits.data());
   });
 }
+
+void Transformer::begin(const ThreadTeam& team, const Batch& batch, LoraInput lora_input) {
+  impl_->begin(team, batch, std::move(lora_input));
+}
+
+void Transformer::embed(Stream& stream) { impl_->embed(stream); }
+
+void Transformer::layer(Stream& stream, int index, const LayerTape& tape) {
+  impl_->attention_block(stream, index, tape);
+  impl_->mlp_block(stream, index, tape);
+}
+
+void Transformer::layer_again(Stream& stream, int index, const float* x, const LayerTape& tape) {
+  Impl& impl = *impl_;
+  const int64_t rows = impl.batch->rows(), cols = impl.config.hidden;
+  float* to = impl.residual_rows(stream);
+  const bool alone = to != impl.residual.data();
+  const auto [begin, end] = alone ? TeamMember::Range{0, rows} : stream.member->share(rows);
+  std::copy(x + begin * cols, x + end * cols, to + begin * cols);
+  impl.k.sync(stream);
+  layer(stream, index, tape);
+}
+
+void Transformer::head(Stream& stream, std::span<const int32_t> rows, float* logits) {
+  assert(static_cast<int>(rows.size()) <= impl_->limits.logit_rows);
+  impl_->head(stream, rows, {}, logits);
+  impl_->k.sync(stream);
+}
+
+const float* Transformer::residual(const Stream& stream) const { return impl_->residual_rows(stream); }
 
 }  // namespace chorus

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <span>
 
 #include "base/buffer.h"
@@ -19,6 +21,26 @@ struct StepLimits {
   int segments = 512;
 };
 
+// Where a layer leaves what its backward pass reads, each row by row and contiguous. What is null is not
+// wanted.
+struct LayerTape {
+  float* x = nullptr;  // [rows, hidden]: the residual stream before the layer
+  float* q = nullptr;  // [rows, q_width], as the linear gave it; k and v: [rows, kv_width]
+  float* k = nullptr;
+  float* v = nullptr;
+  float* attended = nullptr;          // [rows, q_width]: the input of o
+  float* attention_branch = nullptr;  // [rows, hidden]: what o gave, of models with post-norms only
+  float* middle = nullptr;            // [rows, hidden]: the residual stream before the MLP
+  float* gate = nullptr;              // [rows, ffn], before the activation
+  float* up = nullptr;                // [rows, ffn]
+  float* gated = nullptr;             // [rows, ffn]: the input of down
+  float* ffn_branch = nullptr;        // [rows, hidden]: what down gave, of models with post-norms only
+};
+
+// What the adapters of a group read instead of its input x [rows, cols], as under dropout. Called by every
+// member with the same arguments; what it returns is read after a sync.
+using LoraInput = std::function<const float*(Stream&, InputGroup, int layer, const float* x, int cols)>;
+
 // The forward pass: embed, layers, norm, head. Holds the activations of a step, nothing of a sequence.
 class Transformer {
  public:
@@ -35,6 +57,20 @@ class Transformer {
   void forward(ThreadTeam& team, const Batch& batch, std::span<float> logits);
 
   const StepLimits& limits() const;
+
+  // The same in parts, for who needs more of a step than logits. begin() comes first, from outside of a run
+  // of the team; the rest is called by every member: embed(), the layers in their order, head() for any rows.
+  // Each ends with a sync. A layer can be run again, from the x that it left on its tape.
+  // `batch` must stay until the last of them.
+  void begin(const ThreadTeam& team, const Batch& batch, LoraInput lora_input = {});
+  void embed(Stream& stream);
+  void layer(Stream& stream, int index, const LayerTape& tape = {});
+  void layer_again(Stream& stream, int index, const float* x, const LayerTape& tape);
+  // Rows of the batch, ascending, at most logit_rows of the limits -> logits [rows, vocab]. Adapters of the
+  // head are left out.
+  void head(Stream& stream, std::span<const int32_t> rows, float* logits);
+  // The residual stream [rows, hidden] as the last layer left it.
+  const float* residual(const Stream& stream) const;
 
  private:
   struct Impl;

@@ -90,7 +90,8 @@ class GroupRun {
   MatmulArgs whole_shrink(const LoraSlice& slice) const {
     const PackedMatrix& a = slice.lora->a;
     MatmulArgs whole = whole_matmul(a, slice.u, a.rows);
-    whole.x = args_.x + int64_t{slice.row_begin} * a.cols;
+    const float* x = args_.lora_x != nullptr ? args_.lora_x : args_.x;
+    whole.x = x + int64_t{slice.row_begin} * a.cols;
     whole.quantized = from_row(args_.quantized, slice.row_begin, a.cols);
     whole.quantized.rest = nullptr;
     return whole;
