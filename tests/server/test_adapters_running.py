@@ -9,7 +9,7 @@ import pytest
 from harness import error_of, wait_for
 from variants import change_config
 
-BODY = {"prompt": "The forest was dark, and", "max_tokens": 200, "temperature": 0, "ignore_eos": True}
+BODY = {"prompt": "The forest was dark, and", "max_tokens": 500, "temperature": 0, "ignore_eos": True}
 
 
 @pytest.fixture

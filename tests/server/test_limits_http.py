@@ -240,14 +240,17 @@ def test_leaving_during_prefill(real):
     for start in "ab":
         assert real.post("/v1/completions", {"model": "base", "prompt": start + prompt, "max_tokens": 1}).status_code == 200
     before = at_rest(real)
-    body = {"model": "base", "prompt": prompt, "max_tokens": 500, "ignore_eos": True}
+    tokens = lambda: real.metrics().sum("vllm:generation_tokens_total")
+    generated = tokens()
+    body = {"model": "base", "prompt": prompt, "max_tokens": 1000, "ignore_eos": True}
     for way in ("FIN", "RST", "half-close"):
         sock = connect(real)
         sock.sendall(json_request(PATH, body | {"prompt": way + prompt}))
         wait_for(lambda: real.metrics().value("vllm:num_requests_running") == 1, 5)
         leave(sock, way)
-        real.wait_idle(4)
+        real.wait_idle(30)
         sock.close()
+    assert tokens() - generated < 1000, "one went on to its end"
     check_unharmed(real, before)
 
 
