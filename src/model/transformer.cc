@@ -342,4 +342,9 @@ void Transformer::head(Stream& stream, std::span<const int32_t> rows, float* log
 
 const float* Transformer::residual(const Stream& stream) const { return impl_->residual_rows(stream); }
 
+const float* Transformer::rotations(int layer) const {
+  const auto index = static_cast<size_t>(impl_->config.layers[static_cast<size_t>(layer)].rope);
+  return impl_->rope_tables[index].data();
+}
+
 }  // namespace chorus

@@ -71,6 +71,8 @@ class Transformer {
   void head(Stream& stream, std::span<const int32_t> rows, float* logits);
   // The residual stream [rows, hidden] as the last layer left it.
   const float* residual(const Stream& stream) const;
+  // The rotations of a layer's rows, [rows, head_dim / 2, 2]; see RopeTableArgs.
+  const float* rotations(int layer) const;
 
  private:
   struct Impl;

@@ -1,0 +1,93 @@
+#include "train/lora_parameters.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <deque>
+
+#include "model/adapter_pack.h"
+
+namespace chorus {
+namespace {
+
+// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): one bit in flips half of those out.
+uint64_t mix(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+bool adapts(const LoraShape& shape, int layer, Target target) {
+  return std::ranges::find(shape.targets, target) != shape.targets.end() &&
+         (shape.layers.empty() || std::ranges::find(shape.layers, layer) != shape.layers.end());
+}
+
+}  // namespace
+
+uint64_t stream_key(uint64_t seed, uint64_t stream) { return mix(mix(seed + 0x9e3779b97f4a7c15) + stream); }
+
+double uniform_at(uint64_t key, uint64_t index) {
+  return static_cast<double>(mix(key + index * 0x9e3779b97f4a7c15) >> 11) * 0x1p-53;
+}
+
+LoraParameters::LoraParameters(const ModelConfig& config, const LoraShape& shape, uint64_t seed)
+    : shape_(shape), places_(config.layers.size() * kLayerTargets, -1) {
+  const auto rank = static_cast<size_t>(shape.rank);
+  scale_ = static_cast<float>(shape.alpha / (shape.rslora ? std::sqrt(shape.rank) : shape.rank));
+  size_t size = 0;
+  for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
+    for (int t = 0; t < kLayerTargets; ++t) {
+      const auto target = static_cast<Target>(t);
+      if (!adapts(shape, layer, target)) continue;
+      const LinearShape linear = target_shape(config, target);
+      places_[static_cast<size_t>(layer * kLayerTargets + t)] = static_cast<int>(linears_.size());
+      linears_.push_back({layer, target, linear.in, linear.out, size, size + rank * size_t(linear.in)});
+      size += rank * static_cast<size_t>(linear.in + linear.out);
+    }
+  }
+  assert(!linears_.empty());
+  values_ = Buffer<float>(size);
+  std::ranges::fill(values_.span(), 0.0f);
+  for (const LoraLinear& linear : linears_) {
+    const uint64_t key = stream_key(seed, linear.a);
+    const double bound = 1 / std::sqrt(linear.in);
+    for (size_t i = 0; i < rank * static_cast<size_t>(linear.in); ++i) {
+      values_[linear.a + i] = static_cast<float>((2 * uniform_at(key, i) - 1) * bound);
+    }
+  }
+}
+
+const LoraLinear* LoraParameters::find(int layer, Target target) const {
+  if (target == Target::kHead) return nullptr;
+  const int index = places_[static_cast<size_t>(layer * kLayerTargets) + static_cast<size_t>(target)];
+  return index < 0 ? nullptr : &linears_[static_cast<size_t>(index)];
+}
+
+AdapterHandle LoraParameters::pack(const ModelConfig& config) const {
+  std::deque<FileTensor> tensors;
+  const auto tensor = [&](size_t offset, int rows, int cols) {
+    const auto count = static_cast<size_t>(rows) * static_cast<size_t>(cols);
+    return &tensors.emplace_back(FileTensor{"",
+                                            DType::kF32,
+                                            {uint64_t(rows), uint64_t(cols)},
+                                            std::as_bytes(values_.span().subspan(offset, count))});
+  };
+  AdapterFile file;
+  for (const LoraLinear& linear : linears_) {
+    file.pairs.push_back({linear.layer, linear.target, tensor(linear.a, shape_.rank, linear.in),
+                          tensor(linear.b, linear.out, shape_.rank), scale_});
+  }
+  return pack_adapter(file, config);
+}
+
+void LoraParameters::transpose_a(std::span<float> out) const {
+  const auto rank = static_cast<size_t>(shape_.rank);
+  for (const LoraLinear& linear : linears_) {
+    const auto in = static_cast<size_t>(linear.in);
+    for (size_t r = 0; r < rank; ++r) {
+      for (size_t i = 0; i < in; ++i) out[linear.a + i * rank + r] = values_[linear.a + r * in + i];
+    }
+  }
+}
+
+}  // namespace chorus

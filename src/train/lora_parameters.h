@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/buffer.h"
+#include "model/adapter.h"
+#include "model/config.h"
+
+namespace chorus {
+
+// What a LoRA in training looks like.
+struct LoraShape {
+  int rank = 8;
+  double alpha = 16;
+  bool rslora = false;
+  std::vector<Target> targets;  // of the layers' linears
+  std::vector<int> layers;      // ascending; empty: all
+};
+
+// One adapted linear: y += scale B A x. Offsets are into the flat buffers of LoraParameters.
+struct LoraLinear {
+  int layer = 0;
+  Target target = Target::kQ;
+  int in = 0, out = 0;
+  size_t a = 0;  // [rank, in], row-major
+  size_t b = 0;  // [out, rank]
+};
+
+// The A and B of an adapter in f32, one after the other in one flat buffer: by layer and target, A before B.
+// Gradients and moments are buffers of the same shape.
+class LoraParameters {
+ public:
+  // A is uniform in +-1 / sqrt(in), as PEFT starts it (Kaiming with a = sqrt 5), B is 0; equal seeds give
+  // equal values.
+  LoraParameters(const ModelConfig& config, const LoraShape& shape, uint64_t seed);
+
+  const std::vector<LoraLinear>& linears() const { return linears_; }
+  // nullptr: it is not adapted.
+  const LoraLinear* find(int layer, Target target) const;
+  int rank() const { return shape_.rank; }
+  float scale() const { return scale_; }  // alpha / rank, or alpha / sqrt(rank)
+  const LoraShape& shape() const { return shape_; }
+  std::span<float> values() { return values_.span(); }
+  std::span<const float> values() const { return values_.span(); }
+  int lowest_layer() const { return linears_.front().layer; }
+
+  // The same in the form that the forward pass multiplies, in f32.
+  AdapterHandle pack(const ModelConfig& config) const;
+  // Every A as [in, rank], at its offset in `out`, which is as large as values(); B's places are left alone.
+  void transpose_a(std::span<float> out) const;
+
+ private:
+  LoraShape shape_;
+  float scale_ = 1;
+  std::vector<LoraLinear> linears_;
+  std::vector<int> places_;  // layer x kLayerTargets: index into linears_, or -1
+  Buffer<float> values_;
+};
+
+// Uniform in [0, 1): the `index`-th number of the stream `key`, the same on every machine and in any order.
+double uniform_at(uint64_t key, uint64_t index);
+// A key that differs for each (seed, stream).
+uint64_t stream_key(uint64_t seed, uint64_t stream);
+
+}  // namespace chorus

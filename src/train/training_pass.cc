@@ -1,0 +1,438 @@
+#include "train/training_pass.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+
+#include "model/kv_pages.h"
+#include "model/transformer.h"
+#include "train/training_memory.h"
+
+namespace chorus {
+namespace {
+
+StepLimits step_limits(const PassLimits& limits) {
+  return {.rows = limits.rows,
+          .logit_rows = limits.label_rows,
+          .context_length = limits.sequence_rows,
+          .lora_floats_per_row = limits.rank,
+          .segments = limits.sequences};
+}
+
+int pages_of(const PassLimits& limits) { return limits.rows / kPagePositions + limits.sequences; }
+
+// A linear's part of a group's backward pass.
+struct GroupTask {
+  Target target;
+  const float* dy;
+  int n;
+};
+
+}  // namespace
+
+struct TrainingPass::Impl {
+  Impl(const Model& m, const Kernels& kn, const TrainingKernels& tr, const PassLimits& l, int threads,
+       bool exact);
+
+  void start(ThreadTeam& team, const TrainingBatch& of, std::span<Trainee> adapters, bool with_dropout);
+  void forward(Stream& s, bool keep);
+  void head(Stream& s, std::span<double> nll, bool backward);
+  void head_backward(Stream& s, std::span<const int32_t> rows);
+  void layer_backward(Stream& s, int index, const LayerTape& tape, bool lowest);
+  void mlp_backward(Stream& s, int index, const LayerTape& tape);
+  void attention_backward(Stream& s, int index, const LayerTape& tape, bool lowest);
+
+  const float* branch_gradient(Stream& s, const float* branch, const NormWeight& post_norm);
+  void normalise(Stream& s, const float* x, const NormWeight& weight);
+  void add_norm_gradient(Stream& s, const float* x, const NormWeight& weight);
+  void group_backward(Stream& s, int layer, InputGroup group, const float* x, int cols,
+                      std::span<const GroupTask> tasks, float* dx);
+  void adapters_backward(Stream& s, int layer, const float* x, int cols, std::span<const GroupTask> tasks,
+                         float* dx);
+  const float* drop(Stream& s, InputGroup group, int layer, const float* x, int cols);
+  void drop_rows(Stream& s, InputGroup group, int layer, const float* x, float* y, int cols, bool accumulate);
+  bool any_adapted(int layer, std::span<const GroupTask> tasks) const;
+  int lowest_layer() const;
+  void clear(const Stream& s, float* values, int cols) const;
+
+  const Model& model;
+  const ModelConfig& config;
+  const Kernels& k;
+  const TrainingKernels& t;
+  const PassLimits limits;
+  KvPages pages;
+  Transformer transformer;
+  Buffer<float> block;
+  TrainingMemory memory;
+
+  const TrainingBatch* batch = nullptr;  // of the pass at hand, as what follows
+  std::span<Trainee> trainees;
+  bool dropping = false;
+  Batch step;
+  std::vector<LoraSegment> segments;
+  std::vector<AttentionBackwardSequence> sequences;
+  std::vector<int32_t> label_rows, labels;
+  std::vector<float> weights;
+};
+
+TrainingPass::Impl::Impl(const Model& m, const Kernels& kn, const TrainingKernels& tr, const PassLimits& l,
+                         int threads, bool exact)
+    : model(m),
+      config(m.config),
+      k(kn),
+      t(tr),
+      limits(l),
+      pages(m.config, kn.exact_kv, pages_of(l)),
+      transformer(m, kn, pages, step_limits(l), exact) {
+  Arena counting;
+  lay_out(counting, config, limits, threads);
+  block = Buffer<float>(counting.floats());
+  Arena giving(block.data());
+  memory = lay_out(giving, config, limits, threads);
+}
+
+void TrainingPass::Impl::start(ThreadTeam& team, const TrainingBatch& of, std::span<Trainee> adapters,
+                               bool with_dropout) {
+  assert(of.rows() <= limits.rows && static_cast<int>(of.sequences.size()) <= limits.sequences);
+  batch = &of;
+  trainees = adapters;
+  dropping =
+      with_dropout && std::ranges::any_of(trainees, [](const Trainee& one) { return one.dropout > 0; });
+  segments.clear();
+  for (const TrainingSegment& segment : of.segments) {
+    const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
+    segments.push_back({trainee.packed.get(), segment.row_begin, segment.row_end, 1});
+  }
+  sequences.clear();
+  for (const AttentionSequence& one : of.sequences) sequences.push_back({one.row_begin, one.row_end});
+  label_rows.clear();
+  labels.clear();
+  weights.clear();
+  for (const LabelRow& label : of.labels) {
+    label_rows.push_back(label.row);
+    labels.push_back(label.label);
+    weights.push_back(label.weight);
+  }
+  step = {of.tokens, of.positions, of.slots, of.sequences, segments, {}};
+  LoraInput lora_input;
+  if (dropping) {
+    lora_input = [this](Stream& s, InputGroup group, int layer, const float* x, int cols) {
+      return drop(s, group, layer, x, cols);
+    };
+  }
+  transformer.begin(team, step, std::move(lora_input));
+}
+
+void TrainingPass::Impl::forward(Stream& s, bool keep) {
+  transformer.embed(s);
+  const int lowest = lowest_layer();
+  for (int i = 0; i < static_cast<int>(config.layers.size()); ++i) {
+    const bool kept = keep && i >= lowest;
+    transformer.layer(s, i, kept ? memory.tapes[static_cast<size_t>(i)] : LayerTape{});
+  }
+}
+
+int TrainingPass::Impl::lowest_layer() const {
+  int lowest = static_cast<int>(config.layers.size());
+  for (const TrainingSegment& segment : batch->segments) {
+    lowest = std::min(lowest, trainees[static_cast<size_t>(segment.trainee)].parameters->lowest_layer());
+  }
+  return lowest;
+}
+
+// This member's share of rows of zeros.
+void TrainingPass::Impl::clear(const Stream& s, float* values, int cols) const {
+  const auto [begin, end] = s.member->share(batch->rows());
+  std::fill(values + begin * cols, values + end * cols, 0.0f);
+}
+
+// The loss of the labels, some rows at a time, so that logits never stand for more; and what it gives back to
+// the residual stream.
+void TrainingPass::Impl::head(Stream& s, std::span<double> nll, bool backward) {
+  if (backward) clear(s, memory.dx, config.hidden);
+  const auto chunk = static_cast<size_t>(limits.label_rows);
+  for (size_t first = 0; first < labels.size(); first += chunk) {
+    const size_t count = std::min(chunk, labels.size() - first);
+    const auto rows = std::span<const int32_t>(label_rows).subspan(first, count);
+    transformer.head(s, rows, memory.logits);
+    t.cross_entropy(s, {.logits = memory.logits,
+                        .labels = labels.data() + first,
+                        .weights = backward ? weights.data() + first : nullptr,
+                        .soft_cap = config.final_soft_cap,
+                        .rows = static_cast<int>(count),
+                        .vocab = config.vocab,
+                        .nll = nll.data() + first});
+    k.sync(s);
+    if (backward) head_backward(s, rows);
+  }
+}
+
+void TrainingPass::Impl::head_backward(Stream& s, std::span<const int32_t> rows) {
+  const int count = static_cast<int>(rows.size()), cols = config.hidden;
+  const auto member = static_cast<size_t>(s.member->index());
+  const LinearBackwardTask task{&model.head_matrix(), memory.logits, config.vocab};
+  t.linear_backward(s, {.tasks = {&task, 1},
+                        .dx = memory.d_head_h,
+                        .rows = count,
+                        .shared = reinterpret_cast<std::byte*>(memory.linear_shared),
+                        .own = reinterpret_cast<std::byte*>(memory.linear_own[member])});
+  const auto [begin, end] = s.member->share(count);
+  const float* residual = transformer.residual(s);
+  for (int64_t i = begin; i < end; ++i) {
+    std::copy_n(residual + int64_t{rows[static_cast<size_t>(i)]} * cols, cols, memory.head_x + i * cols);
+  }
+  k.sync(s);
+  t.rms_norm_backward(s, {.x = memory.head_x,
+                          .dy = memory.d_head_h,
+                          .weight = model.final_norm.data(),
+                          .dx = memory.d_head_x,
+                          .rows = count,
+                          .cols = cols,
+                          .eps = config.norm_eps,
+                          .accumulate = false});
+  k.sync(s);
+  for (int64_t i = begin; i < end; ++i) {
+    const float* from = memory.d_head_x + i * cols;
+    float* to = memory.dx + int64_t{rows[static_cast<size_t>(i)]} * cols;
+    for (int64_t c = 0; c < cols; ++c) to[c] += from[c];
+  }
+  k.sync(s);
+}
+
+// What adapters of the group read under dropout; the same rows are dropped whenever it is asked for.
+const float* TrainingPass::Impl::drop(Stream& s, InputGroup group, int layer, const float* x, int cols) {
+  drop_rows(s, group, layer, x, memory.dropped, cols, false);
+  return memory.dropped;
+}
+
+void TrainingPass::Impl::drop_rows(Stream& s, InputGroup group, int layer, const float* x, float* y, int cols,
+                                   bool accumulate) {
+  for (const TrainingSegment& segment : batch->segments) {
+    const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
+    const int64_t offset = int64_t{segment.row_begin} * cols;
+    t.dropout(s, {.x = x + offset,
+                  .y = y + offset,
+                  .row_keys = batch->row_keys.data() + segment.row_begin,
+                  .key = stream_key(trainee.dropout_key, static_cast<uint64_t>(layer * kLayerGroups) +
+                                                             static_cast<uint64_t>(group)),
+                  .rows = segment.row_end - segment.row_begin,
+                  .cols = cols,
+                  .p = trainee.dropout,
+                  .accumulate = accumulate});
+  }
+}
+
+bool TrainingPass::Impl::any_adapted(int layer, std::span<const GroupTask> tasks) const {
+  return std::ranges::any_of(batch->segments, [&](const TrainingSegment& segment) {
+    const LoraParameters& parameters = *trainees[static_cast<size_t>(segment.trainee)].parameters;
+    return std::ranges::any_of(
+        tasks, [&](const GroupTask& task) { return parameters.find(layer, task.target) != nullptr; });
+  });
+}
+
+// dx = what the linears of a group give back to their input x, and the gradients of their adapters. dx may be
+// null: then only those.
+void TrainingPass::Impl::group_backward(Stream& s, int layer, InputGroup group, const float* x, int cols,
+                                        std::span<const GroupTask> tasks, float* dx) {
+  if (dx != nullptr) {
+    std::array<LinearBackwardTask, kMaxGroup> linears;
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      linears[i] = {&model.linear(layer, tasks[i].target), tasks[i].dy, tasks[i].n};
+    }
+    t.linear_backward(
+        s, {.tasks = std::span(linears).first(tasks.size()),
+            .dx = dx,
+            .rows = batch->rows(),
+            .shared = reinterpret_cast<std::byte*>(memory.linear_shared),
+            .own = reinterpret_cast<std::byte*>(memory.linear_own[static_cast<size_t>(s.member->index())])});
+    k.sync(s);
+  }
+  if (!any_adapted(layer, tasks)) return;
+  if (!dropping) return adapters_backward(s, layer, x, cols, tasks, dx);
+  const float* dropped = drop(s, group, layer, x, cols);
+  if (dx != nullptr) clear(s, memory.d_dropped, cols);
+  k.sync(s);
+  adapters_backward(s, layer, dropped, cols, tasks, dx == nullptr ? nullptr : memory.d_dropped);
+  if (dx != nullptr) drop_rows(s, group, layer, memory.d_dropped, dx, cols, true);
+  k.sync(s);
+}
+
+// The gradients of the adapters of a group, whose input was x; dx += what goes through them.
+void TrainingPass::Impl::adapters_backward(Stream& s, int layer, const float* x, int cols,
+                                           std::span<const GroupTask> tasks, float* dx) {
+  for (const TrainingSegment& segment : batch->segments) {
+    const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
+    const LoraParameters& parameters = *trainee.parameters;
+    const int64_t row = segment.row_begin;
+    for (const GroupTask& task : tasks) {
+      const LoraLinear* linear = parameters.find(layer, task.target);
+      if (linear == nullptr) continue;
+      t.lora_backward(s, {.x = x + row * cols,
+                          .dy = task.dy + row * task.n,
+                          .dy_stride = task.n,
+                          .a = parameters.values().data() + linear->a,
+                          .at = trainee.transposed.data() + linear->a,
+                          .b = parameters.values().data() + linear->b,
+                          .scale = parameters.scale(),
+                          .rows = segment.row_end - segment.row_begin,
+                          .k = cols,
+                          .n = task.n,
+                          .rank = parameters.rank(),
+                          .da = trainee.gradient.data() + linear->a,
+                          .db = trainee.gradient.data() + linear->b,
+                          .dx = dx == nullptr ? nullptr : dx + row * cols,
+                          .work = memory.lora_work});
+      k.sync(s);
+    }
+  }
+}
+
+// The gradient of a branch before its post-norm, if the architecture has one: else the residual stream's.
+const float* TrainingPass::Impl::branch_gradient(Stream& s, const float* branch,
+                                                 const NormWeight& post_norm) {
+  if (!config.post_norms) return memory.dx;
+  t.rms_norm_backward(s, {.x = branch,
+                          .dy = memory.dx,
+                          .weight = post_norm.data(),
+                          .dx = memory.d_branch,
+                          .rows = batch->rows(),
+                          .cols = config.hidden,
+                          .eps = config.norm_eps,
+                          .accumulate = false});
+  k.sync(s);
+  return memory.d_branch;
+}
+
+void TrainingPass::Impl::normalise(Stream& s, const float* x, const NormWeight& weight) {
+  k.rms_norm(s, {.x = x,
+                 .y = memory.h,
+                 .weight = weight.data(),
+                 .x_stride = config.hidden,
+                 .y_stride = config.hidden,
+                 .rows = batch->rows(),
+                 .cols = config.hidden,
+                 .eps = config.norm_eps});
+  k.sync(s);
+}
+
+void TrainingPass::Impl::add_norm_gradient(Stream& s, const float* x, const NormWeight& weight) {
+  t.rms_norm_backward(s, {.x = x,
+                          .dy = memory.dh,
+                          .weight = weight.data(),
+                          .dx = memory.dx,
+                          .rows = batch->rows(),
+                          .cols = config.hidden,
+                          .eps = config.norm_eps});
+  k.sync(s);
+}
+
+void TrainingPass::Impl::mlp_backward(Stream& s, int index, const LayerTape& tape) {
+  const LayerWeights& w = model.layers[static_cast<size_t>(index)];
+  const GroupTask down{Target::kDown, branch_gradient(s, tape.ffn_branch, w.ffn_post_norm), config.hidden};
+  group_backward(s, index, InputGroup::kDown, tape.gated, config.ffn, {&down, 1}, memory.d_gated);
+  // The gradients take the places of what they are of.
+  t.gated_backward(s, {.gate = tape.gate,
+                       .up = tape.up,
+                       .dy = memory.d_gated,
+                       .d_gate = tape.gate,
+                       .d_up = tape.up,
+                       .count = int64_t{batch->rows()} * config.ffn,
+                       .activation = config.activation});
+  k.sync(s);
+  normalise(s, tape.middle, w.ffn_norm);
+  const std::array<GroupTask, 2> tasks = {
+      {{Target::kGate, tape.gate, config.ffn}, {Target::kUp, tape.up, config.ffn}}};
+  group_backward(s, index, InputGroup::kGateUp, memory.h, config.hidden, tasks, memory.dh);
+  add_norm_gradient(s, tape.middle, w.ffn_norm);
+}
+
+void TrainingPass::Impl::attention_backward(Stream& s, int index, const LayerTape& tape, bool lowest) {
+  const LayerWeights& w = model.layers[static_cast<size_t>(index)];
+  const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
+  const GroupTask o{Target::kO, branch_gradient(s, tape.attention_branch, w.attention_post_norm),
+                    config.hidden};
+  group_backward(s, index, InputGroup::kO, tape.attended, config.q_width(), {&o, 1}, memory.d_attended);
+  t.attention_backward(s, {.q = tape.q,
+                           .k = tape.k,
+                           .v = tape.v,
+                           .q_norm = w.q_norm.data(),
+                           .k_norm = w.k_norm.data(),
+                           .norm_eps = config.norm_eps,
+                           .rope = transformer.rotations(index),
+                           .sequences = sequences,
+                           .heads = config.heads,
+                           .kv_heads = config.kv_heads,
+                           .dim = config.head_dim,
+                           .window = layer.window,
+                           .scale = config.attention_scale,
+                           .soft_cap = config.attention_soft_cap,
+                           .y = tape.attended,
+                           .dy = memory.d_attended,
+                           .dq = memory.dq,
+                           .dk = memory.dk,
+                           .dv = memory.dv,
+                           .own = memory.attention_own[static_cast<size_t>(s.member->index())]});
+  k.sync(s);
+  normalise(s, tape.x, w.attention_norm);
+  const std::array<GroupTask, 3> tasks = {{{Target::kQ, memory.dq, config.q_width()},
+                                           {Target::kK, memory.dk, config.kv_width()},
+                                           {Target::kV, memory.dv, config.kv_width()}}};
+  group_backward(s, index, InputGroup::kQkv, memory.h, config.hidden, tasks, lowest ? nullptr : memory.dh);
+  if (!lowest) add_norm_gradient(s, tape.x, w.attention_norm);
+}
+
+void TrainingPass::Impl::layer_backward(Stream& s, int index, const LayerTape& tape, bool lowest) {
+  if (tape.gated != nullptr) {
+    mlp_backward(s, index, tape);
+    attention_backward(s, index, tape, lowest);
+    return;
+  }
+  transformer.layer_again(s, index, tape.x, memory.again);
+  mlp_backward(s, index, memory.again);
+  attention_backward(s, index, memory.again, lowest);
+}
+
+TrainingPass::TrainingPass(const Model& model, const Kernels& kernels, const TrainingKernels& training,
+                           const PassLimits& limits, int threads, bool exact)
+    : impl_(std::make_unique<Impl>(model, kernels, training, limits, threads, exact)) {}
+TrainingPass::~TrainingPass() = default;
+
+void TrainingPass::run(ThreadTeam& team, const TrainingBatch& batch, std::span<Trainee> trainees,
+                       std::span<double> nll) {
+  assert(nll.size() >= batch.labels.size());
+  Impl& impl = *impl_;
+  impl.start(team, batch, trainees, true);
+  team.run([&](TeamMember& member) {
+    Stream s{&member, nullptr};
+    impl.forward(s, true);
+    impl.head(s, nll, true);
+    const int lowest = impl.lowest_layer();
+    for (int i = static_cast<int>(impl.config.layers.size()) - 1; i >= lowest; --i) {
+      impl.layer_backward(s, i, impl.memory.tapes[static_cast<size_t>(i)], i == lowest);
+    }
+  });
+}
+
+void TrainingPass::evaluate(ThreadTeam& team, const TrainingBatch& batch, std::span<Trainee> trainees,
+                            std::span<double> nll) {
+  assert(nll.size() >= batch.labels.size());
+  Impl& impl = *impl_;
+  impl.start(team, batch, trainees, false);
+  team.run([&](TeamMember& member) {
+    Stream s{&member, nullptr};
+    impl.forward(s, false);
+    impl.head(s, nll, false);
+  });
+}
+
+size_t TrainingPass::bytes(const ModelConfig& config, const PassLimits& limits, int threads) {
+  Arena counting;
+  lay_out(counting, config, limits, threads);
+  const size_t rows = static_cast<size_t>(limits.rows);
+  const auto width =
+      static_cast<size_t>(3 * config.hidden + 3 * config.q_width() + 2 * config.kv_width() + 3 * config.ffn);
+  return counting.floats() * sizeof(float) + rows * width * sizeof(float) +
+         KvPages::page_bytes(config, KvType::kF16) * static_cast<size_t>(pages_of(limits));
+}
+
+}  // namespace chorus
