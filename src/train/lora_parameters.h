@@ -16,8 +16,8 @@ struct LoraShape {
   int rank = 8;
   double alpha = 16;
   bool rslora = false;
-  std::vector<Target> targets;  // of the layers' linears
-  std::vector<int> layers;      // ascending; empty: all
+  std::vector<Target> targets = {};  // of the layers' linears
+  std::vector<int> layers = {};      // ascending; empty: all
 };
 
 // One adapted linear: y += scale B A x. Offsets are into the flat buffers of LoraParameters.
