@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "kernels/kernels.h"
 
@@ -112,7 +113,7 @@ struct AttentionBackwardArgs {
   float* dq = nullptr;        // =, shaped as q, k, v
   float* dk = nullptr;
   float* dv = nullptr;
-  float* own = nullptr;  // attention_backward_floats() of this member's
+  float* own = nullptr;  // attention_backward_floats() of this member's, aligned to 64
 };
 size_t attention_backward_floats(int max_sequence_rows, int heads, int kv_heads, int dim);
 
@@ -142,5 +143,8 @@ struct TrainingKernels {
 // dequantizes exactly; the others multiply in f32, those with AVX-512 BF16 round dy and W of linear_backward
 // to bf16.
 const TrainingKernels* find_training_kernels(std::string_view name);
+
+// All that this machine can run, best first, under their own names; "reference" is the last.
+std::vector<const TrainingKernels*> available_training_kernels();
 
 }  // namespace chorus
