@@ -15,8 +15,9 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
+import gguf_export
 from make_adapters import ADAPTERS
-from make_models import HERE, MODELS, seed
+from make_models import HERE, MODELS, QUANTIZED, seed, weights_of, with_weights
 
 GRADIENTS = HERE / "gradients"
 LENGTHS = (23, 14)
@@ -72,10 +73,14 @@ class KeyedDropout(torch.nn.Module):
 
 
 def base_model(name):
+    """A folder's model; of a GGUF file, the folder's with the weights that the file's quantization leaves."""
+    folder, _, kind = name.removesuffix(".gguf").partition("_q")
     options = dict(dtype=torch.float32, attn_implementation="eager")
-    if name.endswith(".gguf"):
-        return transformers.AutoModelForCausalLM.from_pretrained(MODELS, gguf_file=name, **options)
-    return transformers.AutoModelForCausalLM.from_pretrained(MODELS / name, **options)
+    model = transformers.AutoModelForCausalLM.from_pretrained(MODELS / folder, **options)
+    if not kind:
+        return model
+    decoded = gguf_export.decode(gguf_export.encode(weights_of(model), QUANTIZED[f"q{kind}"]))
+    return with_weights(folder, model.config, decoded)
 
 
 def with_keyed_dropout(model):
@@ -116,6 +121,8 @@ def make(name, base, adapter, dropout):
 
 def main():
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(1)  # the same bytes each time
     np.seterr(over="ignore")
     shutil.rmtree(GRADIENTS, ignore_errors=True)
     GRADIENTS.mkdir()
