@@ -23,6 +23,7 @@ struct Output {
   FinishReason finish = FinishReason::kNone;
   std::string error;
   int finishes = 0;
+  float queue_seconds = 0;  // as its events say, of which only the first token's does
 };
 
 inline EngineConfig small_config() {
@@ -109,6 +110,21 @@ class Harness {
     return worked;
   }
 
+  // What step() does with its events, for who drives the engine otherwise.
+  void record(const TokenEvent& event) {
+    Output& output = outputs[{event.request, event.sample}];
+    EXPECT_EQ(output.finishes, 0) << "an event after the last";
+    if (event.token >= 0) {
+      output.tokens.push_back(event.token);
+      output.logprobs.push_back(event.logprob);
+      output.queue_seconds += event.queue_seconds;
+    }
+    if (event.finish == FinishReason::kNone) return;
+    ++output.finishes;
+    output.finish = event.finish;
+    output.error = event.error;
+  }
+
   // Until everything has ended; fails if a step does nothing or it takes too long.
   void drain(int max_steps = 200000) {
     for (int i = 0; !engine.idle(); ++i) {
@@ -147,19 +163,6 @@ class Harness {
     EXPECT_LE(batch.sequences.size(), static_cast<size_t>(config.max_sequences));
     EXPECT_LE(batch.logit_rows.size(), static_cast<size_t>(config.max_logit_rows()));
     EXPECT_LE(batch.segments.size(), static_cast<size_t>(config.max_segments()));
-  }
-
-  void record(const TokenEvent& event) {
-    Output& output = outputs[{event.request, event.sample}];
-    EXPECT_EQ(output.finishes, 0) << "an event after the last";
-    if (event.token >= 0) {
-      output.tokens.push_back(event.token);
-      output.logprobs.push_back(event.logprob);
-    }
-    if (event.finish == FinishReason::kNone) return;
-    ++output.finishes;
-    output.finish = event.finish;
-    output.error = event.error;
   }
 
   void check(uint64_t id, const Request& request, int sample) {

@@ -113,16 +113,17 @@ bool Scheduler::before(const Sequence& a, const Sequence& b) const {
   if (a.preempted != b.preempted) return a.preempted;
   if (a.preempted) return a.arrival < b.arrival;
   if (a.tenant != b.tenant) {
-    const uint64_t served_a = tenants_[static_cast<size_t>(a.tenant)].served,
-                   served_b = tenants_[static_cast<size_t>(b.tenant)].served;
-    return served_a != served_b ? served_a < served_b : a.arrival < b.arrival;
+    if (neglected(a) != neglected(b)) return neglected(a);
+    const uint64_t served_a = tenant_of(a).served, served_b = tenant_of(b).served;
+    return neglected(a) || served_a == served_b ? a.arrival < b.arrival : served_a < served_b;
   }
-  if (aged(a) != aged(b)) return aged(a);
-  if (aged(a) || a.group == b.group) return a.arrival < b.arrival;
+  if (a.group == b.group) return a.arrival < b.arrival;
   return groups_[static_cast<size_t>(a.group)].turn < groups_[static_cast<size_t>(b.group)].turn;
 }
 
-bool Scheduler::aged(const Sequence& s) const { return now_ - s.owner->submitted >= config_.max_wait; }
+bool Scheduler::neglected(const Sequence& s) const {
+  return tenant_of(s).running == 0 && now_ - s.owner->submitted >= config_.max_wait;
+}
 
 Sequence* Scheduler::find_expired(TimePoint now) {
   if (now < next_deadline_) return nullptr;

@@ -20,7 +20,7 @@ struct SchedulerConfig {
   int max_prompt_logprob_rows = 64;  // of a step
   int max_live = 512;                // sequences waiting and running; the caller keeps to it
   std::chrono::steady_clock::duration max_wait =
-      std::chrono::seconds(30);  // then it goes before its tenant's others
+      std::chrono::seconds(30);  // then it goes first if nothing of its tenant runs
 };
 
 // A sequence's part of a step: its next `rows` positions. Of these rows the logits of
@@ -35,12 +35,13 @@ struct ScheduledSequence {
 // Who runs next. Continuous batching: every step takes one row of each sequence that decodes, then shares the
 // rest of its rows among the prompts that are being computed.
 //
-// Order of admission: preempted sequences first, oldest first; then the tenant that has had the fewest rows
-// while it had work. Of a tenant, what has waited for max_wait, oldest first; then its groups (same adapters
-// and scales) take turns, within a group oldest first. The one whose turn it is waits for pages and nobody
-// overtakes it, but for this: a sequence whose next block is being computed by a running one lets others pass
-// until it can share that block. So the samples of one request, and equal prompts that arrive together,
-// compute their common blocks once.
+// Order of admission: preempted sequences first, oldest first; then, oldest first, what has waited for
+// max_wait and of whose tenant nothing runs: tenants that come and go begin with what the least served has
+// had, and could pass another for ever; then the tenant that has had the fewest rows while it had work. Of a
+// tenant, its groups (same adapters and scales) take turns, within a group oldest first. The one whose turn
+// it is waits for pages and nobody overtakes it, but for this: a sequence whose next block is being computed
+// by a running one lets others pass until it can share that block. So the samples of one request, and equal
+// prompts that arrive together, compute their common blocks once.
 //
 // A tenant of which nothing runs does not wait for one that runs more than its share: the latest arrival of
 // that one gives up its place, and finds most of its positions in the prefix cache when its turn comes again.
@@ -103,7 +104,8 @@ class Scheduler {
   int join_tenant(const Digest& key);
   int join_group(const Digest& key);
   Tenant& tenant_of(const Sequence& sequence) { return tenants_[static_cast<size_t>(sequence.tenant)]; }
-  bool aged(const Sequence& sequence) const;
+  const Tenant& tenant_of(const Sequence& s) const { return tenants_[static_cast<size_t>(s.tenant)]; }
+  bool neglected(const Sequence& sequence) const;
   bool before(const Sequence& a, const Sequence& b) const;
   Sequence* next_waiting();
 
