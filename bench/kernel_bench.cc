@@ -194,7 +194,9 @@ void register_all(Machine& machine) {
   for (const int rows : {1, 8, 512}) {
     add_linear("q4min", {3072, 3072, MatrixLayout::kQ4, true}, rows);
     add_linear("q8", {3072, 3072, MatrixLayout::kQ8}, rows);
-    add_linear("bf16", {3072, 3072, MatrixLayout::kBF16}, rows);
+  }
+  for (const auto& [n, k] : {std::pair{1536, 576}, {3072, 3072}, {3072, 8192}}) {
+    for (const int rows : {1, 8, 64, 512}) add_linear("bf16", {n, k, MatrixLayout::kBF16}, rows);
   }
   const auto add_attention = [&](AttentionShape shape) {
     add(fmt::format("attention/{}:{}x{}/sequences:{}/rows:{}/context:{}/shared:{}", shape.heads,

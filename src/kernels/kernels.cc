@@ -20,6 +20,7 @@ bool always() { return true; }
 
 // Best first.
 constexpr Entry kEntries[] = {{&kAvx512VnniKernels, has_avx512_vnni},
+                              {&kAvx512Bf16Kernels, has_avx512_bf16},
                               {&kAvx512Kernels, has_avx512},
                               {&kAvxVnniKernels, has_avx_vnni},
                               {&kAvx2Kernels, has_avx2},

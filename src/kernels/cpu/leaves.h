@@ -81,5 +81,6 @@ extern const Leaves kAvx2Leaves;
 extern const Leaves kAvxVnniLeaves;
 extern const Leaves kAvx512Leaves;
 extern const Leaves kAvx512VnniLeaves;
+extern const Leaves kAvx512Bf16Leaves;
 
 }  // namespace chorus
