@@ -9,11 +9,12 @@ MAY_INCLUDE = {
     "formats": {"base"},
     "kernels": {"base"},
     "model": {"kernels", "formats", "base"},
+    "train": {"model", "kernels", "formats", "base"},
     "grammar": {"formats", "base"},
     "engine": {"grammar", "model", "formats", "base"},
     "http": {"formats", "base"},
     "server": {"http", "grammar", "engine", "formats", "base"},
-    "cli": {"server", "http", "engine", "model", "formats", "base"},
+    "cli": {"server", "http", "engine", "train", "model", "formats", "base"},
 }
 
 
