@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "formats/chat_text.h"
 
 namespace chorus {
 namespace {
@@ -40,10 +41,10 @@ ScoredText scored_chat(const Runtime& runtime, json::array messages, const ChatT
   const std::string prompt = runtime.render_chat({{"messages", messages}}, true, own);
   if (!whole.starts_with(prompt))
     fail("{}: the chat template does not begin the answer as it continues it", what);
-  const EncodeOptions options{.add_special = false, .parse_special = true};
-  ScoredText text{runtime.tokenizer().encode(prompt, options), 0};
+  ScoredText text{runtime.encode_rendered(prompt), 0};
   text.scored_from = static_cast<int>(text.tokens.size());
-  const std::vector<int32_t> answer = runtime.tokenizer().encode(whole.substr(prompt.size()), options);
+  const std::vector<int32_t> answer =
+      encode_continuation(runtime.tokenizer(), std::string_view(whole).substr(prompt.size()));
   text.tokens.insert(text.tokens.end(), answer.begin(), answer.end());
   return text;
 }

@@ -5,14 +5,11 @@
 #include "base/error.h"
 #include "base/process_memory.h"
 #include "engine/text_files.h"
+#include "formats/chat_text.h"
 #include "model/adapter_probe.h"
 
 namespace chorus {
 namespace {
-
-std::string token_text(const Tokenizer& tokenizer, std::optional<int32_t> id) {
-  return id ? tokenizer.token_bytes(*id) : std::string();
-}
 
 // What the forms of an adapter are compared on.
 constexpr std::string_view kProbeText =
@@ -108,10 +105,8 @@ size_t Runtime::kv_bytes() const {
 
 std::string Runtime::render_chat(json::object variables, bool add_generation_prompt,
                                  const ChatTemplate* own) const {
-  variables["add_generation_prompt"] = add_generation_prompt;
-  variables["bos_token"] = token_text(tokenizer_, tokenizer_.bos());
-  variables["eos_token"] = token_text(tokenizer_, tokenizer_.eos());
-  return (own != nullptr ? *own : chat_template()).render(variables);
+  return chorus::render_chat(own != nullptr ? *own : chat_template(), tokenizer_, std::move(variables),
+                             add_generation_prompt);
 }
 
 std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_generation_prompt,
@@ -120,7 +115,7 @@ std::vector<int32_t> Runtime::encode_chat(json::object variables, bool add_gener
 }
 
 std::vector<int32_t> Runtime::encode_rendered(std::string_view text) const {
-  return tokenizer_.encode(text, {.add_special = false, .parse_special = true});
+  return chorus::encode_rendered(tokenizer_, text);
 }
 
 std::vector<int32_t> Runtime::encode_text(std::string_view text) const {

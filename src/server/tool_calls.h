@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/tool_dialect.h"
 #include "grammar/grammar.h"
 #include "server/output_shape.h"
-#include "server/tool_dialect.h"
 
 namespace chorus {
 

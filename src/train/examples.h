@@ -40,10 +40,15 @@ struct DataProblem {
 
 struct Dataset {
   std::vector<std::string> files;
-  std::vector<DataFormat> formats;  // of the files
+  std::vector<DataFormat> formats;  // of the files: that of the first good record
   std::vector<Example> examples;
-  std::vector<DataProblem> problems;
+  std::vector<DataProblem> problems;  // of each file the first kMaxProblems
+  int64_t problem_count = 0;          // all of them
 };
+
+// A record of more bytes, or a conversation of more turns, is a problem.
+constexpr size_t kMaxRecordBytes = size_t{16} << 20, kMaxTurns = 1024;
+constexpr size_t kMaxProblems = 1000;
 
 // Reads files and the data files of directories (*.jsonl, *.json, *.csv, *.txt; sorted, not recursive).
 // Error: a path that is missing or unreadable, a file whose form is none of the above (it says what was seen
@@ -63,6 +68,7 @@ struct TokenizedExample {
   int labels = 0;              // how many are set
   bool truncated = false;      // was longer than max_tokens: cut at its end
   int file = 0, line = 0;
+  int example = 0;  // index into Dataset::examples; several may be of one
 };
 
 struct TokenizeOptions {
@@ -70,12 +76,28 @@ struct TokenizeOptions {
   int max_tokens = 2048;
 };
 
-// Renders with the model's chat template and finds the assistant's tokens by rendering the conversation up to
-// and from each turn, not by marker strings; the end mark that the template puts after a turn is learned too.
+// One sequence of one example. Renders with the model's chat template and finds the assistant's tokens by
+// rendering the conversation up to and from each turn, not by marker strings; the end mark that the template
+// puts after a turn is learned too. The last answer is encoded apart from all before it, which is encoded at
+// once: as it is served. A token that straddles the bounds of an earlier answer belongs to where it begins.
 // `chat_template` may be null if no example needs it. Error: the template cannot render it, or renders a turn
 // differently when more follow so that no prefix agrees; "what" names file and line.
 TokenizedExample tokenize_example(const Example& example, const Tokenizer& tokenizer,
                                   const ChatTemplate* chat_template, const TokenizeOptions& options,
                                   std::string_view what);
+
+// The sequences of a dataset. What tokenize_example refuses is left out with its reason.
+struct TokenizedDataset {
+  std::vector<TokenizedExample> examples;
+  std::vector<DataProblem> problems;  // the first kMaxProblems
+  int64_t problem_count = 0;
+  int split = 0;  // examples that became a sequence for each answer
+};
+
+// All examples, as tokenize_example, but nothing is lost: a text longer than max_tokens becomes several
+// sequences, and a conversation whose template renders earlier turns differently (it drops their reasoning)
+// becomes one for each answer, as each would be served.
+TokenizedDataset tokenize_dataset(const Dataset& dataset, const Tokenizer& tokenizer,
+                                  const ChatTemplate* chat_template, const TokenizeOptions& options);
 
 }  // namespace chorus

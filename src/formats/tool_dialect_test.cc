@@ -1,4 +1,4 @@
-#include "server/tool_dialect.h"
+#include "formats/tool_dialect.h"
 
 #include <gtest/gtest.h>
 
