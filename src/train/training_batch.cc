@@ -24,6 +24,7 @@ void TrainingBatch::add(int trainee, std::span<const int32_t> ids, std::span<con
   }
   sequences.push_back({begin, rows(), nullptr, length});
   pages_ += (length + kPagePositions - 1) / kPagePositions;
+  if (trainee < 0) return;
   if (segments.empty() || segments.back().trainee != trainee) {
     segments.push_back({trainee, begin, rows()});
   } else {

@@ -25,8 +25,8 @@ struct TrainingSegment {
 class TrainingBatch {
  public:
   void clear();
-  // Appends an example's tokens: its last one is only ever a label, and no row. `key` is what dropout draws
-  // by, with the position.
+  // Appends an example's tokens, of the base alone if `trainee` is -1: its last one is only ever a label, and
+  // no row. `key` is what dropout draws by, with the position.
   void add(int trainee, std::span<const int32_t> tokens, std::span<const uint8_t> label, float weight,
            uint64_t key);
 

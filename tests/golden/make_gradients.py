@@ -122,7 +122,7 @@ def make(name, base, adapter, dropout):
 def main():
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)  # the same bytes each time
+    torch.set_num_threads(1)  # the same sums each time
     np.seterr(over="ignore")
     shutil.rmtree(GRADIENTS, ignore_errors=True)
     GRADIENTS.mkdir()
