@@ -16,10 +16,10 @@ struct Entry {
 bool always() { return true; }
 
 // Best first.
-constexpr Entry kEntries[] = {{&kAvx512TrainingKernels, has_avx512},
-                              {&kAvx2TrainingKernels, has_avx2},
-                              {&kPortableTrainingKernels, always},
-                              {&kReferenceTrainingKernels, always}};
+constexpr Entry kEntries[] = {
+    {&kAmxTrainingKernels, has_amx_bf16},  {&kAvx512Bf16TrainingKernels, has_avx512_bf16},
+    {&kAvx512TrainingKernels, has_avx512}, {&kAvx2TrainingKernels, has_avx2},
+    {&kPortableTrainingKernels, always},   {&kReferenceTrainingKernels, always}};
 
 }  // namespace
 

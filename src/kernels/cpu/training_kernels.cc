@@ -75,5 +75,7 @@ constexpr TrainingKernels make_table(const char* name) {
 constinit const TrainingKernels kPortableTrainingKernels = make_table<kPortableTraining>("portable");
 constinit const TrainingKernels kAvx2TrainingKernels = make_table<kAvx2Training>("avx2");
 constinit const TrainingKernels kAvx512TrainingKernels = make_table<kAvx512Training>("avx512");
+constinit const TrainingKernels kAvx512Bf16TrainingKernels = make_table<kAvx512Bf16Training>("avx512bf16");
+constinit const TrainingKernels kAmxTrainingKernels = make_table<kAmxTraining>("amx");
 
 }  // namespace chorus
