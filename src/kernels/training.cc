@@ -1,9 +1,27 @@
 #include "kernels/training.h"
 
+#include "kernels/cpu/cpu_id.h"
+#include "kernels/cpu/training_kernels.h"
 #include "kernels/dropout.h"
 #include "kernels/training_reference.h"
 
 namespace chorus {
+namespace {
+
+struct Entry {
+  const TrainingKernels* kernels;
+  bool (*can_run)();
+};
+
+bool always() { return true; }
+
+// Best first.
+constexpr Entry kEntries[] = {
+    {&kAmxTrainingKernels, has_amx_bf16},  {&kAvx512Bf16TrainingKernels, has_avx512_bf16},
+    {&kAvx512TrainingKernels, has_avx512}, {&kAvx2TrainingKernels, has_avx2},
+    {&kPortableTrainingKernels, always},   {&kReferenceTrainingKernels, always}};
+
+}  // namespace
 
 bool dropout_keeps(uint64_t key, uint64_t row_key, int column, float p) {
   const uint32_t hash = dropout_hash(dropout_seed(key, row_key), static_cast<uint32_t>(column));
@@ -16,15 +34,21 @@ size_t linear_backward_bytes(int rows, int max_n) {
   return static_cast<size_t>(round_up(rows, 16)) * outputs * 2;
 }
 
-size_t attention_backward_floats(int max_sequence_rows, int, int, int dim) {
-  const auto rows = static_cast<size_t>(max_sequence_rows), columns = static_cast<size_t>(dim);
-  return 2 * (3 * rows * columns + 2 * rows);
+std::vector<const TrainingKernels*> available_training_kernels() {
+  std::vector<const TrainingKernels*> tables;
+  for (const Entry& entry : kEntries) {
+    if (entry.can_run()) tables.push_back(entry.kernels);
+  }
+  return tables;
 }
 
 const TrainingKernels* find_training_kernels(std::string_view name) {
-  return find_kernels(name) == nullptr ? nullptr : &kReferenceTrainingKernels;
+  for (const TrainingKernels* table : available_training_kernels()) {
+    if (name == table->name) return table;
+  }
+  if (find_kernels(name) == nullptr) return nullptr;
+  if (name == "avxvnni") return &kAvx2TrainingKernels;
+  return available_training_kernels().front();
 }
-
-std::vector<const TrainingKernels*> available_training_kernels() { return {&kReferenceTrainingKernels}; }
 
 }  // namespace chorus

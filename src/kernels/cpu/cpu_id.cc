@@ -1,6 +1,8 @@
 #include "kernels/cpu/cpu_id.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace chorus {
 namespace {
@@ -10,10 +12,21 @@ bool has_f16c() {  // not every compiler's __builtin_cpu_supports knows it
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
-// A bit of eax of leaf 7, subleaf 1.
-bool has_bit_7_1(unsigned bit) {
+bool has_bit_7_1(unsigned bit) {  // of leaf 7, subleaf 1
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & bit) != 0;
+}
+
+bool has_amx_bf16_instructions() {
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kTile) != 0 && (edx & kBf16) != 0;
+}
+
+// Fails where the kernel does not know the request or does not save the registers.
+bool request_tile_registers() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 }  // namespace
@@ -31,5 +44,7 @@ bool has_avx512() {
 bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 
 bool has_avx512_bf16() { return has_avx512_vnni() && has_bit_7_1(bit_AVX512BF16); }
+
+bool has_amx_bf16() { return has_avx512_bf16() && has_amx_bf16_instructions() && request_tile_registers(); }
 
 }  // namespace chorus

@@ -13,7 +13,8 @@ namespace {
 constexpr int kTileRows = 6;    // of half a strip: six dot products, six sums, weights and activations
 constexpr int kDecodeRows = 2;  // of a whole strip
 constexpr int kDenseRows = 3;   // of half a strip, times four chains
-constexpr int kTileQueries = 4, kQuerySums = 4;  // of attention: queries at once, their sums
+constexpr int kTileQueries = 4, kQuerySums = 4;       // of attention: queries at once, their sums
+constexpr int kProductSums = 6, kProductVectors = 1;  // of training: sums of a tile; 16 columns a vector
 
 struct Floats {
   __m256 low, high;
@@ -53,6 +54,13 @@ void store_f16(uint16_t* p, Floats x) {
   __m128i* halves = reinterpret_cast<__m128i*>(p);
   _mm_storeu_si128(halves, _mm256_cvtps_ph(x.low, _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128(halves + 1, _mm256_cvtps_ph(x.high, _MM_FROUND_TO_NEAREST_INT));
+}
+
+Floats load_bf16(const void* p) {
+  const __m128i* halves = static_cast<const __m128i*>(p);
+  const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves));
+  const __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves + 1));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
 }
 
 Floats add(Floats a, Floats b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
@@ -126,6 +134,56 @@ void store_int8(int8_t* p, Ints x) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.low, x.high), 0xD8);
   const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+
+Ints broadcast_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+Ints load_ints(const void* p) {
+  const __m256i* halves = static_cast<const __m256i*>(p);
+  return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
+}
+Ints mul(Ints a, Ints b) { return {_mm256_mullo_epi32(a.low, b.low), _mm256_mullo_epi32(a.high, b.high)}; }
+Ints bit_and(Ints a, Ints b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }
+Ints bit_xor(Ints a, Ints b) { return {_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)}; }
+Ints shift_right(Ints x, int bits) {  // zeros in
+  return {_mm256_srli_epi32(x.low, bits), _mm256_srli_epi32(x.high, bits)};
+}
+
+// One of the four 8 x 8 quarters of a 16 x 16 transposition.
+void transpose_eight(__m256 (&x)[8]) {
+  __m256 y[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4) {
+    x[i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
+    x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xEE);
+    x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
+    x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xEE);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    y[j] = _mm256_permute2f128_ps(x[j], x[j + 4], 0x20);
+    y[j + 4] = _mm256_permute2f128_ps(x[j], x[j + 4], 0x31);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) x[i] = y[i];
+}
+
+// Of 16 x 16 floats: lane j of x[i] and lane i of x[j] change places.
+void transpose(Floats (&x)[16]) {
+  __m256 quarters[2][2][8];  // of rows, of columns
+  for (int i = 0; i < 16; ++i) {
+    quarters[i / 8][0][i % 8] = x[i].low;
+    quarters[i / 8][1][i % 8] = x[i].high;
+  }
+  for (int half = 0; half < 2; ++half) {
+    transpose_eight(quarters[half][0]);
+    transpose_eight(quarters[half][1]);
+  }
+  for (int i = 0; i < 16; ++i) x[i] = {quarters[0][i / 8][i % 8], quarters[1][i / 8][i % 8]};
 }
 
 // For tiles of 8 lanes.

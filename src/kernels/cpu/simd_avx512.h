@@ -11,10 +11,11 @@
 namespace chorus {
 namespace {
 
-constexpr int kTileStrips = 2, kTileRows = 6;     // of many rows: the accumulators fill the 32 registers
-constexpr int kDecodeRows = 8;                    // of few rows, one strip at a time: a pure stream
-constexpr int kDenseRows = 6;                     // times four chains
-constexpr int kTileQueries = 8, kQuerySums = 16;  // of attention: queries at once, their sums
+constexpr int kTileStrips = 2, kTileRows = 6;          // of many rows: the accumulators fill the 32 registers
+constexpr int kDecodeRows = 8;                         // of few rows, one strip at a time: a pure stream
+constexpr int kDenseRows = 6;                          // times four chains
+constexpr int kTileQueries = 8, kQuerySums = 16;       // of attention: queries at once, their sums
+constexpr int kProductSums = 24, kProductVectors = 4;  // of training: sums of a tile; 16 columns a vector
 
 using Floats = __m512;
 using Ints = __m512i;
@@ -80,6 +81,42 @@ Floats exp2_of(Ints n) {  // 2^n for n in -126..127
 }
 void store_int8(int8_t* p, Ints x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x));
+}
+
+Ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
+Ints mul(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
+Ints bit_and(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+Ints bit_xor(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
+Ints shift_right(Ints x, int bits) { return _mm512_srli_epi32(x, static_cast<unsigned>(bits)); }  // zeros in
+
+// Of 16 x 16 floats: lane j of x[i] and lane i of x[j] change places.
+void transpose(Floats (&x)[16]) {
+  __m512 y[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {  // x[i + j]: column 4 l + j of the rows i..i + 3 in 128-bit lane l
+    x[i] = _mm512_shuffle_ps(y[i], y[i + 2], 0x44);
+    x[i + 1] = _mm512_shuffle_ps(y[i], y[i + 2], 0xEE);
+    x[i + 2] = _mm512_shuffle_ps(y[i + 1], y[i + 3], 0x44);
+    x[i + 3] = _mm512_shuffle_ps(y[i + 1], y[i + 3], 0xEE);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512 low = _mm512_shuffle_f32x4(x[j], x[j + 4], 0x88);  // lanes 0 and 2 of both
+    const __m512 low_odd = _mm512_shuffle_f32x4(x[j], x[j + 4], 0xDD);
+    const __m512 high = _mm512_shuffle_f32x4(x[j + 8], x[j + 12], 0x88);
+    const __m512 high_odd = _mm512_shuffle_f32x4(x[j + 8], x[j + 12], 0xDD);
+    y[j] = _mm512_shuffle_f32x4(low, high, 0x88);
+    y[j + 4] = _mm512_shuffle_f32x4(low_odd, high_odd, 0x88);
+    y[j + 8] = _mm512_shuffle_f32x4(low, high, 0xDD);
+    y[j + 12] = _mm512_shuffle_f32x4(low_odd, high_odd, 0xDD);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) x[i] = y[i];
 }
 
 Bytes load_bytes(const std::byte* p) { return _mm512_loadu_si512(p); }

@@ -12,7 +12,8 @@ namespace {
 constexpr int kTileStrips = 1, kTileRows = 1;
 constexpr int kDecodeRows = 1;
 constexpr int kDenseRows = 1;
-constexpr int kTileQueries = 1, kQuerySums = 2;  // of attention: queries at once, their sums
+constexpr int kTileQueries = 1, kQuerySums = 2;       // of attention: queries at once, their sums
+constexpr int kProductSums = 2, kProductVectors = 1;  // of training: sums of a tile; 16 columns a vector
 
 using Floats = float __attribute__((vector_size(64)));
 using Ints = int32_t __attribute__((vector_size(64)));
@@ -108,7 +109,7 @@ Ints broadcast_int(int32_t x) { return Ints{} + x; }
 // To nearest even, for |x| < 2^22: adding 1.5 * 2^23 leaves the integer in the low bits.
 Ints round_to_int(Floats x) { return (Ints)(x + 12582912.0f) - 0x4B400000; }
 Floats to_float(Ints x) { return __builtin_convertvector(x, Floats); }
-Ints add(Ints a, Ints b) { return a + b; }
+Ints add(Ints a, Ints b) { return (Ints)((Bits)a + (Bits)b); }  // wraps
 Ints sub(Ints a, Ints b) { return a - b; }
 Ints halve(Ints x) { return x >> 1; }
 int32_t reduce_add(Ints x) {
@@ -119,6 +120,21 @@ int32_t reduce_add(Ints x) {
 Floats exp2_of(Ints n) { return (Floats)((n + 127) << 23); }  // 2^n for n in -126..127
 void store_int8(int8_t* p, Ints x) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(x[i]);
+}
+
+Ints load_ints(const void* p) { return load_vector<Ints>(p); }
+Ints mul(Ints a, Ints b) { return (Ints)((Bits)a * (Bits)b); }
+Ints bit_and(Ints a, Ints b) { return a & b; }
+Ints bit_xor(Ints a, Ints b) { return a ^ b; }
+Ints shift_right(Ints x, int bits) { return (Ints)((Bits)x >> bits); }  // zeros in
+
+// Of 16 x 16 floats: lane j of x[i] and lane i of x[j] change places.
+void transpose(Floats (&x)[16]) {
+  float rows[16][16];
+  __builtin_memcpy(rows, x, sizeof rows);
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < 16; ++j) x[j][i] = rows[i][j];
+  }
 }
 
 Bytes load_bytes(const std::byte* p) { return load_vector<Bytes>(p); }

@@ -1,0 +1,93 @@
+#pragma once
+
+// BaseProduct on AMX tiles: 32 rows times two units, four sums that share their operands; included after
+// training_bf16-inl.h, whose packed dy and tiles it reads.
+
+#include "kernels/cpu/training_bf16-inl.h"
+
+namespace chorus {
+namespace {
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// All eight are 16 rows of 64 bytes.
+void configure_tiles() {
+  TileConfig config;
+  for (int i = 0; i < 8; ++i) {
+    config.rows[i] = 16;
+    config.row_bytes[i] = 64;
+  }
+  asm volatile("ldtilecfg %0" : : "m"(config));
+}
+
+// GCC's intrinsics do not say what memory they read and write.
+void fence() { asm volatile("" : : : "memory"); }
+
+using Sums = float[16][16];
+
+// sums[i][j]: rows row + 16 i times unit + j.
+template <int kBlocks, int kUnits>
+void multiply_tiles(const BaseProduct::Args& args, int row, int column, Sums (&sums)[2][2]) {
+  const int64_t unit_bytes = unit_bytes_of(args.count), n = args.task->weight->rows;
+  const std::byte* a = packed_rows(args, row);
+  const std::byte* a_next = a + (n + 31) / 32 * 1024;
+  const std::byte* b = args.tile + column / kUnit * unit_bytes;
+  const std::byte* b_next = b + unit_bytes;
+  _tile_zero(0);
+  if (kUnits > 1) _tile_zero(1);
+  if (kBlocks > 1) _tile_zero(2);
+  if (kBlocks > 1 && kUnits > 1) _tile_zero(3);
+  for (int at = 0; at < args.count;
+       at += kPackedOutputs, a += 1024, a_next += 1024, b += 1024, b_next += 1024) {
+    _tile_loadd(4, a, 64);
+    _tile_loadd(6, b, 64);
+    if (kUnits > 1) _tile_loadd(7, b_next, 64);
+    if (kBlocks > 1) _tile_loadd(5, a_next, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if (kUnits > 1) _tile_dpbf16ps(1, 4, 7);
+    if (kBlocks > 1) _tile_dpbf16ps(2, 5, 6);
+    if (kBlocks > 1 && kUnits > 1) _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, sums[0][0], 64);
+  if (kUnits > 1) _tile_stored(1, sums[0][1], 64);
+  if (kBlocks > 1) _tile_stored(2, sums[1][0], 64);
+  if (kBlocks > 1 && kUnits > 1) _tile_stored(3, sums[1][1], 64);
+}
+
+template <int kBlocks, int kUnits>
+void amx_tile(const BaseProduct::Args& args, int row, int column) {
+  alignas(64) Sums sums[2][2];
+  multiply_tiles<kBlocks, kUnits>(args, row, column, sums);
+  fence();
+  for (int i = 0; i < kBlocks * kStripRows && row + i < args.rows; ++i) {
+    for (int u = 0; u < kUnits; ++u) {
+      add_to_dx(args, row + i, column + u * kUnit, load(sums[i / kStripRows][u][i % kStripRows]));
+    }
+  }
+}
+
+template <int kBlocks>
+void amx_rows(const BaseProduct::Args& args, int row) {
+  int column = 0;
+  for (; column + kUnit < args.columns; column += 2 * kUnit) amx_tile<kBlocks, 2>(args, row, column);
+  if (column < args.columns) amx_tile<kBlocks, 1>(args, row, column);
+}
+
+void multiply_amx(const BaseProduct::Args& args) {
+  fence();
+  configure_tiles();
+  int row = 0;
+  for (; row + kStripRows < args.rows; row += 2 * kStripRows) amx_rows<2>(args, row);
+  if (row < args.rows) amx_rows<1>(args, row);
+  _tile_release();
+}
+
+constexpr BaseProduct kAmxBase = {
+    .piece = 512, .columns = 512, .pack = pack_bf16, .unpack = unpack_bf16, .multiply = multiply_amx};
+
+}  // namespace
+}  // namespace chorus
