@@ -118,9 +118,12 @@ TEST(Deadline, IsNoConcernOfWhoHasRun) {
   s.time += seconds(100);
   for (int i = 0; i < 200 && s.stats().preemptions == 0; ++i) s.steps(1);
   EXPECT_EQ(s.stats().waiting, 1);
+  const uint64_t fresh = s.add_until(20, 5, seconds(5));  // waits behind it
+  s.steps(1);
   s.time += seconds(100);
   s.steps(1);
-  EXPECT_EQ(s.stats().cancelled, 0u);
+  s.expect_expired(fresh);
+  EXPECT_EQ(s.stats().cancelled, 1u);
   s.drain();
   EXPECT_EQ(s.tokens(older), 80u);
   EXPECT_EQ(s.tokens(younger), 60u);
