@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   chorus::add_inspect_command(app, exit_code);
   chorus::add_tokenize_command(app, exit_code);
   chorus::add_bench_command(app, exit_code);
+  chorus::add_tune_command(app, exit_code);
   try {
     app.parse(argc, argv);
     chorus::flush_output();

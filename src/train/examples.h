@@ -55,6 +55,9 @@ constexpr size_t kMaxProblems = 1000;
 // and what would be right), no record at all. A bad record among good ones is a problem, not an Error.
 Dataset read_dataset(const std::vector<std::string>& paths);
 
+// Puts the files, examples and problems of `more` behind those of `dataset`.
+void append_dataset(Dataset& dataset, Dataset more);
+
 enum class TrainOn : uint8_t {
   kAssistant,  // every turn of the assistant
   kLast,       // the last one

@@ -163,6 +163,16 @@ std::string_view name_of(DataFormat format) {
   return "csv";
 }
 
+void append_dataset(Dataset& dataset, Dataset more) {
+  const int offset = static_cast<int>(dataset.files.size());
+  for (Example& example : more.examples) example.file += offset;
+  std::ranges::move(more.files, std::back_inserter(dataset.files));
+  std::ranges::move(more.formats, std::back_inserter(dataset.formats));
+  std::ranges::move(more.examples, std::back_inserter(dataset.examples));
+  std::ranges::move(more.problems, std::back_inserter(dataset.problems));
+  dataset.problem_count += more.problem_count;
+}
+
 Dataset read_dataset(const std::vector<std::string>& paths) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
