@@ -18,7 +18,7 @@ FileTensor tensor_of(const LoraParameters& parameters, const LoraLinear& linear,
           std::as_bytes(parameters.values().subspan(is_a ? linear.a : linear.b, count))};
 }
 
-json::object configuration(const LoraParameters& parameters, const json::object& extra) {
+json::object configuration(const LoraParameters& parameters, const AdapterOrigin& origin) {
   const LoraShape& shape = parameters.shape();
   json::array targets;
   for (const Target target : shape.targets) targets.emplace_back(target_info(target).hf_name);
@@ -29,9 +29,10 @@ json::object configuration(const LoraParameters& parameters, const json::object&
                          {"use_rslora", shape.rslora},
                          {"target_modules", targets},
                          {"bias", "none"},
+                         {"lora_dropout", origin.dropout},
+                         {"base_model_name_or_path", origin.base_name},
                          {"inference_mode", true}};
   if (!shape.layers.empty()) config["layers_to_transform"] = json::value_from(shape.layers);
-  for (const auto& [key, value] : extra) config[key] = value;
   return config;
 }
 
@@ -42,7 +43,7 @@ std::string peft_name(const LoraLinear& linear, bool is_a) {
                      target_info(linear.target).hf_module, is_a ? 'A' : 'B');
 }
 
-void save_peft(const std::string& directory, const LoraParameters& parameters, const json::object& extra) {
+void save_peft(const std::string& directory, const LoraParameters& parameters, const AdapterOrigin& origin) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) fail("{}: cannot be made: {}", printable(directory, 300), error.message());
@@ -50,9 +51,11 @@ void save_peft(const std::string& directory, const LoraParameters& parameters, c
   for (const LoraLinear& linear : parameters.linears()) {
     for (const bool is_a : {true, false}) tensors.push_back(tensor_of(parameters, linear, is_a));
   }
-  write_safetensors(fmt::format("{}/{}", directory, kPeftTensors), tensors, {{"format", "pt"}});
+  write_safetensors(
+      fmt::format("{}/{}", directory, kPeftTensors), tensors,
+      {{"format", "pt"}, {"chorus.base", origin.base}, {"chorus.chat_template", origin.chat_template}});
   AtomicFile config(fmt::format("{}/{}", directory, kPeftConfig));
-  config.write(json::serialize(configuration(parameters, extra)) + "\n");
+  config.write(json::serialize(configuration(parameters, origin)) + "\n");
   config.commit();
 }
 

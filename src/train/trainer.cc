@@ -285,13 +285,6 @@ double Trainer::loss(std::optional<size_t> index, const std::vector<TokenizedExa
   return impl_->loss(index ? static_cast<int>(*index) : kBase, examples);
 }
 
-LoraParameters Trainer::best(size_t index) const {
-  const Run& run = impl_->runs[index];
-  LoraParameters best(impl_->model.config, run.task.shape, 0);
-  std::ranges::copy(run.best, best.values().begin());
-  return best;
-}
-
 Trainer::Saved Trainer::saved(size_t index) {
   Run& run = impl_->runs[index];
   return {run.state, run.optimizer.steps(), std::as_writable_bytes(run.parameters.values()),
@@ -303,6 +296,13 @@ void Trainer::restore(size_t index, const TuneState& state, int64_t optimizer_st
   run.state = state;
   run.optimizer.set_steps(optimizer_steps);
   impl_->refresh(run);
+}
+
+void Trainer::use_best() {
+  for (Run& run : impl_->runs) {
+    std::ranges::copy(run.best, run.parameters.values().begin());
+    impl_->refresh(run);
+  }
 }
 
 size_t Trainer::bytes() const {

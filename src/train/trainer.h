@@ -70,8 +70,6 @@ class Trainer {
   double loss(std::optional<size_t> index, const std::vector<TokenizedExample>& examples);
 
   const LoraParameters& parameters(size_t index) const;
-  // The values of the best step, or the last where nothing was evaluated.
-  LoraParameters best(size_t index) const;
 
   // Everything that the steps to come depend on but what the constructor was given. load() wants what save()
   // wrote for equal tasks: see checkpoint.h, which checks that.
@@ -82,6 +80,9 @@ class Trainer {
   };
   Saved saved(size_t index);
   void restore(size_t index, const TuneState& state, int64_t optimizer_steps);
+
+  // From now on every adapter is what it was at its best step, or at the last where nothing was evaluated.
+  void use_best();
 
   int kept_layers() const;  // that need not run again
   size_t bytes() const;     // that it holds beside the model
