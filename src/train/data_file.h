@@ -50,5 +50,6 @@ inline bool is_blank(std::string_view text) {
 
 // The line, from 1, of the first byte that is no UTF-8 or NUL; 0: there is none.
 int first_bad_line(std::string_view text);
+constexpr std::string_view kNotUtf8 = "not UTF-8 text; save the file as UTF-8";
 
 }  // namespace chorus

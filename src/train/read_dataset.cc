@@ -57,8 +57,7 @@ bool begins_with_record(std::string_view text) {
 
 void read_plain(DataFile& file, std::string_view text) {
   file.known_form = true;
-  if (const int line = first_bad_line(text); line != 0)
-    return file.problem(line, "not UTF-8 text; save the file as UTF-8");
+  if (const int line = first_bad_line(text); line != 0) return file.problem(line, kNotUtf8);
   Example example;
   example.text = std::string(text);
   if (!is_blank(text)) file.add(1, DataFormat::kText, std::move(example));
