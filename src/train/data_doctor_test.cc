@@ -203,9 +203,11 @@ TEST(SplitValidation, OnePromptForAll) {
   set.formats = {DataFormat::kChat};
   for (int i = 0; i < 40; ++i)
     set.examples.push_back(chat("Say a line.", fmt::format("line {}", i / 2), i + 1));
-  const Patient patient(set);
+  Patient patient(set);
   const Split split = split_validation(patient.keys, 0.1, 1);
   EXPECT_EQ(split.validation.size(), 4u);
+  patient.split = split;
+  EXPECT_EQ(patient.finding("leaks", true).verdict, Verdict::kFine);
   std::set<uint64_t> train;
   for (const int index : split.train) train.insert(patient.keys[static_cast<size_t>(index)].normalized);
   for (const int index : split.validation)

@@ -35,6 +35,10 @@ struct DataFile {
   }
 };
 
+// Reads the bytes of a file into it; `extension` is of its name, in lower case, with the dot. Error: a file
+// of no known form.
+void read_data(DataFile& file, std::string_view bytes, std::string_view extension);
+
 // A line of `text`, which it is removed from: without its end, CRLF or LF.
 inline std::string_view take_line(std::string_view& text) {
   const size_t end = text.find('\n');
