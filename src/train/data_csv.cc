@@ -69,7 +69,7 @@ void read_row(DataFile& file, int line, const std::vector<std::string>& names,
   if (bytes > kMaxRecordBytes)
     fail("a record of {} bytes; at most {} can be learned", bytes, kMaxRecordBytes);
   for (const std::string& cell : cells) {
-    if (first_bad_line(cell) != 0) fail("not UTF-8 text; save the file as UTF-8");
+    if (first_bad_line(cell) != 0) fail("{}", kNotUtf8);
   }
   const size_t before = file.examples.size();
   read_record(file, line, record_of(names, cells));

@@ -177,10 +177,15 @@ class Examination {
   }
 
   Finding leaks() const {
-    std::unordered_map<uint64_t, int> wholes, prompts;
+    struct Asked {
+      int first = 0;
+      size_t times = 0;
+    };
+    std::unordered_map<uint64_t, int> wholes;
+    std::unordered_map<uint64_t, Asked> prompts;
     for (const int index : in_.split.train) {
       wholes.emplace(keys(index).normalized, index);
-      prompts.emplace(keys(index).prompt, index);
+      ++prompts.emplace(keys(index).prompt, Asked{index}).first->second.times;
     }
     Collector leaked;
     int64_t whole = 0;
@@ -190,8 +195,9 @@ class Examination {
       whole += same != wholes.end();
       if (same != wholes.end()) {
         leaked.add(fmt::format("{} as {}", place(index), place(same->second)));
-      } else if (asked != prompts.end()) {
-        leaked.add(fmt::format("{} asks the same as {}", place(index), place(asked->second)));
+      } else if (asked != prompts.end() && asked->second.times * 10 <= in_.split.train.size()) {
+        // One that most share is the task itself.
+        leaked.add(fmt::format("{} asks the same as {}", place(index), place(asked->second.first)));
       }
     }
     const std::string text =

@@ -35,6 +35,10 @@ struct DataFile {
   }
 };
 
+// Reads the bytes of a file into it; `extension` is of its name, in lower case, with the dot. Error: a file
+// of no known form.
+void read_data(DataFile& file, std::string_view bytes, std::string_view extension);
+
 // A line of `text`, which it is removed from: without its end, CRLF or LF.
 inline std::string_view take_line(std::string_view& text) {
   const size_t end = text.find('\n');
@@ -50,5 +54,6 @@ inline bool is_blank(std::string_view text) {
 
 // The line, from 1, of the first byte that is no UTF-8 or NUL; 0: there is none.
 int first_bad_line(std::string_view text);
+constexpr std::string_view kNotUtf8 = "not UTF-8 text; save the file as UTF-8";
 
 }  // namespace chorus

@@ -26,7 +26,7 @@ void read_json_record(DataFile& file, int line, std::string_view text) {
   try {
     value = parse_json(text, "record");
   } catch (const Error& error) {
-    file.problem(line, without_place(error.what()));
+    file.problem(line, first_bad_line(text) != 0 ? std::string(kNotUtf8) : without_place(error.what()));
     return;
   }
   read_record(file, line, value);

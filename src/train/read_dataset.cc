@@ -57,8 +57,7 @@ bool begins_with_record(std::string_view text) {
 
 void read_plain(DataFile& file, std::string_view text) {
   file.known_form = true;
-  if (const int line = first_bad_line(text); line != 0)
-    return file.problem(line, "not UTF-8 text; save the file as UTF-8");
+  if (const int line = first_bad_line(text); line != 0) return file.problem(line, kNotUtf8);
   Example example;
   example.text = std::string(text);
   if (!is_blank(text)) file.add(1, DataFormat::kText, std::move(example));
@@ -78,26 +77,7 @@ DataFile read_data_file(const std::string& path, int index) {
   DataFile file;
   file.path = path;
   file.index = index;
-  const std::string bytes = read_file(path, kMaxFileBytes);
-  std::string_view text = bytes;
-  refuse_other_kinds(path, text);
-  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  const std::string extension = lower_extension(path);
-  const std::string_view start = text.substr(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-  if (start.empty()) {
-    file.known_form = true;
-  } else if (extension == ".csv") {
-    read_csv(file, text);
-  } else if (extension == ".txt" && !begins_with_record(start)) {
-    read_plain(file, text);
-  } else if (start[0] == '{' || start[0] == '[') {
-    read_json_text(file, text, start);
-  } else {
-    fail("{}: begins with \"{}\"; must be JSON records, or a .csv or .txt file", printable(path, 300),
-         printable(start.substr(0, 40), 40));
-  }
-  if (!file.known_form && !file.problems.empty())
-    fail("{}: {}", file.problems[0].where, file.problems[0].what);
+  read_data(file, read_file(path, kMaxFileBytes), lower_extension(path));
   return file;
 }
 
@@ -127,6 +107,27 @@ void append(Dataset& dataset, DataFile file) {
 }
 
 }  // namespace
+
+void read_data(DataFile& file, std::string_view bytes, std::string_view extension) {
+  std::string_view text = bytes;
+  refuse_other_kinds(file.path, text);
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  const std::string_view start = text.substr(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  if (start.empty()) {
+    file.known_form = true;
+  } else if (extension == ".csv") {
+    read_csv(file, text);
+  } else if (extension == ".txt" && !begins_with_record(start)) {
+    read_plain(file, text);
+  } else if (start[0] == '{' || start[0] == '[') {
+    read_json_text(file, text, start);
+  } else {
+    fail("{}: begins with \"{}\"; must be JSON records, or a .csv or .txt file", printable(file.path, 300),
+         printable(start.substr(0, 40), 40));
+  }
+  if (!file.known_form && !file.problems.empty())
+    fail("{}: {}", file.problems[0].where, file.problems[0].what);
+}
 
 int first_bad_line(std::string_view text) {
   int line = 1;

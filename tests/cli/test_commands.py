@@ -12,7 +12,7 @@ import pytest
 
 from test_hostile_files import RUN, check_refused
 
-COMMANDS = ("run", "story", "batch", "eval", "inspect", "tokenize", "bench")
+COMMANDS = ("run", "story", "batch", "eval", "inspect", "tokenize", "bench", "tune")
 
 
 def arguments_of(command, model, tmp_path):
@@ -27,6 +27,7 @@ def arguments_of(command, model, tmp_path):
         "inspect": (model,),
         "tokenize": (model, "x"),
         "bench": (model,),
+        "tune": (model, text, "--check"),
     }[command]
 
 
@@ -64,6 +65,11 @@ def test_version(run_chorus):
         ("inspect",),
         ("eval", "m"),
         ("batch", "m", "in"),
+        ("tune", "m"),
+        ("tune", "m", "d", "--val-split", "1"),
+        ("tune", "m", "d", "--val-split", "0.1", "--val", "v"),
+        ("tune", "m", "d", "--train-on", "user"),
+        ("tune", "m", "d", "--max-tokens", "1"),
     ],
 )
 def test_usage_errors_exit_2(run_chorus, arguments):
