@@ -1,23 +1,31 @@
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <set>
 
 #include "base/error.h"
+#include "base/process_memory.h"
+#include "base/sha256.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "engine/text_files.h"
-#include "train/data_doctor.h"
+#include "cli/tune_data.h"
+#include "train/tune_model.h"
+#include "train/tuner.h"
 
 namespace chorus {
 namespace {
 
 struct TuneOptions {
-  std::string model, train_on = "assistant";
+  RuntimeFlags runtime;
   std::vector<std::string> data, validation;
-  double validation_share = 0;
-  uint64_t seed = 0;
-  int max_tokens = 2048;
+  TuneDataOptions split;
+  std::string train_on = "assistant", output, targets = "all-linear", layers, schedule = "cosine";
+  TuneTask task;
+  TrainerLimits limits;
+  TunerOptions run;
+  int moments = 32, memory = 512;
   bool check = false, json = false;
 };
 
@@ -26,71 +34,326 @@ TrainOn train_on_named(const std::string& name) {
   return name == "last" ? TrainOn::kLast : TrainOn::kAssistant;
 }
 
+ScheduleKind schedule_named(const std::string& name) {
+  if (name == "constant") return ScheduleKind::kConstant;
+  return name == "linear" ? ScheduleKind::kLinear : ScheduleKind::kCosine;
+}
+
 // https://no-color.org: set and not empty.
 bool wants_colour() {
   const char* no_colour = std::getenv("NO_COLOR");
   return isatty(STDOUT_FILENO) != 0 && (no_colour == nullptr || *no_colour == '\0');
 }
 
-DoctorReport check_data(const TuneOptions& options) {
-  const TextFiles text = load_text_files(model_path(options.model));
-  const TokenizeOptions tokenize{train_on_named(options.train_on), options.max_tokens};
-  Dataset dataset = read_dataset(options.data);
-  const int first_validation_file = static_cast<int>(dataset.files.size());
-  if (!options.validation.empty()) append_dataset(dataset, read_dataset(options.validation));
-  const ChatTemplate* chat_template = text.chat_template ? &*text.chat_template : nullptr;
-  const TokenizedDataset tokens = tokenize_dataset(dataset, text.tokenizer, chat_template, tokenize);
-  const std::vector<ContentKeys> keys = content_keys(dataset, tokens);
-  const Split split = options.validation_share > 0
-                          ? split_validation(keys, options.validation_share, options.seed)
-                          : split_by_file(tokens, first_validation_file);
-  const bool wants_validation = options.validation_share > 0 || !options.validation.empty();
-  return examine({dataset, tokens, split, keys, text.tokenizer, tokenize, wants_validation});
-}
-
-int tune(const TuneOptions& options) {
-  if (!options.check) fail("tune: only --check yet: the training itself is being built in");
-  const DoctorReport report = check_data(options);
-  if (options.json) {
-    std::cout << json::serialize(report_json(report)) << '\n';
-  } else {
-    std::cout << report_text(report, wants_colour());
+// The validation files of the index-th of the data.
+std::vector<std::string> validation_of(const TuneOptions& options, size_t index) {
+  if (options.validation.empty() || options.data.size() == 1) return options.validation;
+  if (options.validation.size() == 1) return options.validation;
+  if (options.validation.size() != options.data.size()) {
+    fail("--val is given {} times for {} adapters: once, or once for each", options.validation.size(),
+         options.data.size());
   }
-  return report.verdict() == Verdict::kStop ? 1 : 0;
+  return {options.validation[index]};
 }
 
-}  // namespace
+std::vector<TuneData> read_all(const TuneOptions& options, const TextFiles& text) {
+  std::vector<TuneData> all;
+  std::set<std::string> names;
+  for (size_t i = 0; i < options.data.size(); ++i) {
+    TuneDataOptions split = options.split;
+    split.train_on = train_on_named(options.train_on);
+    split.validation = validation_of(options, i);
+    split.seed = options.task.seed;
+    all.push_back(read_tune_data(options.data[i], text, split));
+    if (!names.insert(all.back().name).second)
+      fail("{}: two of the data would give an adapter of this name: rename one", printable(all.back().name));
+  }
+  return all;
+}
 
-void add_tune_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("tune", "Tune a LoRA adapter on your data");
-  command->footer("Example: chorus tune smollm2 adapters/elf/data.jsonl --check --val-split 0.1");
-  auto options = std::make_shared<TuneOptions>();
-  command->add_option("MODEL", options->model, "GGUF file, Hugging Face directory, or a name in the cache")
+int check(const std::vector<TuneData>& data, bool as_json) {
+  bool stops = false;
+  json::array reports;
+  for (const TuneData& one : data) {
+    stops |= one.report.verdict() == Verdict::kStop;
+    if (as_json) {
+      reports.push_back(report_json(one.report));
+    } else {
+      std::cout << report_text(one.report, wants_colour());
+    }
+  }
+  if (as_json) std::cout << json::serialize(data.size() == 1 ? reports[0] : json::value(reports)) << '\n';
+  return stops ? 1 : 0;
+}
+
+// What the doctor has to say before a run. Error: what stops it.
+void warn(const TuneData& data) {
+  for (const Finding& finding : data.report.findings) {
+    if (finding.verdict == Verdict::kFine) continue;
+    std::fprintf(stderr, "%s: %s: %s\n", data.name.c_str(), finding.name.c_str(), finding.text.c_str());
+    for (const std::string& place : finding.places) std::fprintf(stderr, "  %s\n", place.c_str());
+  }
+  if (data.report.verdict() == Verdict::kStop)
+    fail("{}: the data cannot be learned from: see above, or --check", printable(data.name));
+}
+
+std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData> data, int layers) {
+  std::vector<TuneTask> tasks;
+  for (TuneData& one : data) {
+    warn(one);
+    std::fprintf(stderr, "%s: %zu examples, %zu held out, %lld tokens, %lld of them learned\n",
+                 one.name.c_str(), one.train.size(), one.validation.size(),
+                 static_cast<long long>(one.report.train.tokens),
+                 static_cast<long long>(one.report.train.labels));
+    TuneTask task = options.task;
+    task.name = std::move(one.name);
+    task.train = std::move(one.train);
+    task.validation = std::move(one.validation);
+    task.shape.targets = parse_targets(options.targets);
+    task.shape.layers = parse_layers(options.layers, layers);
+    task.schedule = schedule_named(options.schedule);
+    task.eight_bit = options.moments == 8;
+    tasks.push_back(std::move(task));
+  }
+  return tasks;
+}
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds);
+  if (whole >= 3600) return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+// Tells on stderr how a run goes: a line that is written over, on a terminal; else now and then a new one.
+class Progress {
+ public:
+  explicit Progress(const Trainer& trainer) : trainer_(trainer) {}
+
+  void stepped(double rate, double left) {
+    const int64_t step = trainer_.state(0).step;
+    if (!terminal_ && step % 10 != 0 && !trainer_.done()) return;
+    std::string losses;
+    int64_t steps = 0, done = 0;
+    for (size_t i = 0; i < trainer_.size(); ++i) {
+      losses += fmt::format(" {:.3f}", trainer_.state(i).train_loss);
+      steps = std::max(steps, trainer_.state(i).steps);
+      done = std::max(done, trainer_.state(i).step);
+    }
+    const std::string line =
+        fmt::format("step {}/{}  loss{}  {:.0f} tok/s  {} left", done, steps, losses, rate, duration(left));
+    std::fprintf(stderr, terminal_ ? "\r%-78s" : "%s\n", line.c_str());
+  }
+  void evaluated(size_t index) const {
+    const TuneState& state = trainer_.state(index);
+    const std::string line =
+        fmt::format("{} at step {}: held-out loss {:.4f}{}", trainer_.task(index).name, state.step,
+                    state.validation_loss, state.best_step == state.step ? ", the best so far" : "");
+    note(line + (state.stopped ? "; stops early" : ""));
+  }
+  void note(const std::string& text) const {
+    std::fprintf(stderr, terminal_ ? "\r%-78s\n" : "%s\n", text.c_str());
+  }
+
+ private:
+  const Trainer& trainer_;
+  const bool terminal_ = isatty(STDERR_FILENO) != 0;
+};
+
+// Held-out losses: who reads what how well.
+std::string verdict_text(const Trainer& trainer, const TuneVerdict& verdict) {
+  if (verdict.names.empty()) return "";
+  std::string text = fmt::format("{:20}", "held-out loss on");
+  for (const std::string& name : verdict.names) text += fmt::format(" {:>14}", name);
+  for (size_t row = 0; row < verdict.losses.size(); ++row) {
+    text += fmt::format("\n{:20}", row == 0 ? "the base" : trainer.task(row - 1).name);
+    for (const double loss : verdict.losses[row]) text += fmt::format(" {:>14.4f}", loss);
+  }
+  return text + "\n";
+}
+
+json::value verdict_json(const Trainer& trainer, const TuneVerdict& verdict, const std::string& output) {
+  json::array adapters;
+  for (size_t i = 0; i < trainer.size(); ++i) {
+    const TuneState& state = trainer.state(i);
+    adapters.push_back({{"name", trainer.task(i).name},
+                        {"path", adapter_directory(trainer, output, i)},
+                        {"steps", state.step},
+                        {"best_step", state.best_step},
+                        {"train_loss", state.train_loss}});
+  }
+  return {{"adapters", adapters},
+          {"sets", json::value_from(verdict.names)},
+          {"losses", json::value_from(verdict.losses)}};
+}
+
+std::string hash_of(std::string_view text) {
+  Sha256 hash;
+  hash.add(text);
+  return to_hex(hash.finish());
+}
+
+int run(TuneOptions& options) {
+  TensorSource source = TensorSource::open(model_path(options.runtime.model));
+  const TextFiles text = load_text_files(source);
+  std::vector<TuneData> data = read_all(options, text);
+  if (options.check) return check(data, options.json);
+  if (options.output.empty()) fail("tune: -o DIR is missing: where the adapter goes");
+  std::vector<TuneTask> tasks =
+      tasks_of(options, std::move(data), static_cast<int>(source.config().layers.size()));
+  const std::vector<int> cpus =
+      options.runtime.cpus.empty() ? std::vector<int>() : parse_cpus(options.runtime.cpus);
+  TuneModel model(source, options.runtime.threads, cpus, packed_cache(options.runtime));
+  options.limits.activation_bytes = static_cast<size_t>(options.memory) << 20;
+  options.limits.exact = options.runtime.exact;
+  options.run.output = options.output;
+  options.run.identity = {model.model().id, model.kernels_name(), settings_hash(tasks, options.limits)};
+  options.run.base_name = options.runtime.model;
+  if (text.chat_template) options.run.template_hash = hash_of(text.chat_template->source());
+  Trainer trainer = model.trainer(std::move(tasks), options.limits);
+  Progress progress(trainer);
+  install_interrupt_handler();
+  const TuneEnd end = tune(trainer, options.run,
+                           {.stepped = [&](double rate, double left) { progress.stepped(rate, left); },
+                            .evaluated = [&](size_t index) { progress.evaluated(index); },
+                            .note = [&](const std::string& line) { progress.note(line); },
+                            .interrupted = interrupted});
+  if (end == TuneEnd::kInterrupted) {
+    progress.note("interrupted; the same command with --resume goes on from here");
+    return 130;
+  }
+  const TuneVerdict verdict = judge(trainer);
+  if (options.json) {
+    std::cout << json::serialize(verdict_json(trainer, verdict, options.output)) << '\n';
+  } else {
+    std::cout << verdict_text(trainer, verdict);
+  }
+  progress.note(fmt::format("{}: done; {:.2f} GB at most", options.output,
+                            static_cast<double>(peak_resident_bytes()) / 1e9));
+  return 0;
+}
+
+void add_data_flags(CLI::App& command, TuneOptions& options) {
+  command.add_option("DATA", options.data, "JSONL, JSON, CSV or text files, or directories; an adapter each")
       ->required();
-  command
-      ->add_option("DATA", options->data,
-                   "JSONL, JSON, CSV or text files, or directories of them; what they hold is found out")
-      ->required();
-  command->add_flag("--check", options->check, "Look at the data and report; do not tune");
+  command.add_flag("--check", options.check, "Look at the data and report; do not tune");
   auto* share =
-      command->add_option("--val-split", options->validation_share, "Hold back this share for validation")
+      command
+          .add_option("--val-split", options.split.validation_share, "Hold back this share for validation")
           ->check(number_in(0, 0.9));
-  command->add_option("--val", options->validation, "Validate on this file or directory; may be repeated")
+  options.split.validation_share = 0.1;
+  share->capture_default_str();
+  command
+      .add_option("--val", options.validation,
+                  "Validate on this file or directory instead; once, or once for each of DATA")
       ->type_name("FILE")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->excludes(share);
   command
-      ->add_option("--train-on", options->train_on,
-                   "What is learned: every turn of the assistant, the last one, or all tokens")
+      .add_option("--train-on", options.train_on,
+                  "What is learned: every turn of the assistant, the last one, or all tokens")
       ->check(CLI::IsMember({"assistant", "last", "all"}))
       ->capture_default_str();
-  command->add_option("--max-tokens", options->max_tokens, "Longest sequence")
+  command.add_option("--max-tokens", options.split.max_tokens, "Longest sequence")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Of all that is left to chance")->capture_default_str();
-  command->add_flag("--json", options->json);
-  command->callback([=, &exit_code] { exit_code = tune(*options); });
+  command.add_option("--seed", options.task.seed, "Of all that is left to chance")->capture_default_str();
+  command.add_flag("--json", options.json, "The report, or the verdict, as JSON");
+}
+
+void add_lora_flags(CLI::App& command, TuneOptions& options) {
+  TuneTask& task = options.task;
+  command.add_option("--rank", task.shape.rank, "Rank of A and B")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  command.add_option("--alpha", task.shape.alpha, "The adapter counts alpha / rank")
+      ->check(number_in(1e-3, 1e5))
+      ->capture_default_str();
+  command.add_flag("--rslora", task.shape.rslora, "It counts alpha / sqrt(rank)");
+  command
+      .add_option("--targets", options.targets,
+                  "all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj")
+      ->capture_default_str();
+  command.add_option("--layers", options.layers, "Layers to adapt, as 10-29; all by default")
+      ->type_name("LIST");
+  command.add_option("--dropout", task.dropout, "Of the adapter's input")
+      ->check(number_in(0, 0.9))
+      ->capture_default_str();
+}
+
+void add_training_flags(CLI::App& command, TuneOptions& options) {
+  TuneTask& task = options.task;
+  command.add_option("--epochs", task.epochs, "Times through the data")
+      ->check(number_in(1e-3, 1e4))
+      ->capture_default_str();
+  command.add_option("--steps", task.max_steps, "At most so many steps; 0: as the epochs give")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command.add_option("--batch", task.batch, "Examples a step")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command.add_option("--lr", task.adam.learning_rate, "Learning rate")
+      ->check(number_in(0, 10))
+      ->capture_default_str();
+  command.add_option("--lr-b-ratio", task.adam.b_ratio, "B's learning rate over A's (LoRA+)")
+      ->check(number_in(1e-3, 1e3))
+      ->capture_default_str();
+  command.add_option("--schedule", options.schedule, "How the learning rate falls")
+      ->check(CLI::IsMember({"constant", "linear", "cosine"}))
+      ->capture_default_str();
+  command.add_option("--warmup", task.warmup, "Share of the steps over which it rises first")
+      ->check(number_in(0, 1))
+      ->capture_default_str();
+  command.add_option("--weight-decay", task.adam.weight_decay)
+      ->check(number_in(0, 10))
+      ->capture_default_str();
+  command.add_option("--clip", task.adam.clip_norm, "Longest gradient; 0: any")
+      ->check(number_in(0, 1e6))
+      ->capture_default_str();
+  command.add_option("--moments", options.moments, "Bits of the optimizer's moments")
+      ->check(CLI::IsMember({8, 32}))
+      ->capture_default_str();
+  command.add_option("--eval-every", task.eval_every, "Steps between evaluations; 0: an epoch")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command
+      .add_option("--patience", task.patience,
+                  "Stop after so many evaluations without a better loss; 0: never")
+      ->check(CLI::Range(0, 1 << 20));
+}
+
+void add_run_flags(CLI::App& command, TuneOptions& options) {
+  command
+      .add_option("-o,--output", options.output,
+                  "Directory for the adapter; of several, for a directory each")
+      ->type_name("DIR");
+  command.add_flag("--resume", options.run.resume, "Go on with the run that the directory holds");
+  command
+      .add_option("--checkpoint-steps", options.run.checkpoint_steps,
+                  "Save each so many steps as well as every two minutes")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command
+      .add_option("--rows", options.limits.rows,
+                  "Tokens that go through the model at once, at least the longest example's")
+      ->check(CLI::Range(16, 1 << 16))
+      ->capture_default_str();
+  command.add_option("--memory", options.memory, "MiB for activations; layers beyond it are computed twice")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void add_tune_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("tune", "Tune LoRA adapters on your data");
+  command->footer(
+      "Example: chorus tune smollm2 adapters/elf/data.jsonl -o /tmp/elf\n"
+      "         chorus tune smollm2 adapters/elf/data.jsonl --check");
+  auto options = std::make_shared<TuneOptions>();
+  add_runtime_flags(*command, options->runtime);
+  add_data_flags(*command, *options);
+  add_lora_flags(*command, *options);
+  add_training_flags(*command, *options);
+  add_run_flags(*command, *options);
+  command->callback([=, &exit_code] { exit_code = run(*options); });
 }
 
 }  // namespace chorus

@@ -85,6 +85,10 @@ std::string model_path(const std::string& name) {
   fail("{}: no such file or directory", printable(name, 300));
 }
 
+std::string packed_cache(const RuntimeFlags& flags) {
+  return flags.no_cache ? std::string() : (cache_directory() / "packed").string();
+}
+
 std::unique_ptr<Runtime> open_base(const RuntimeFlags& flags, RuntimeOptions options) {
   options.threads = flags.threads;
   if (!flags.cpus.empty()) options.cpus = parse_cpus(flags.cpus);
@@ -92,7 +96,7 @@ std::unique_ptr<Runtime> open_base(const RuntimeFlags& flags, RuntimeOptions opt
     fail("--threads {}: --cpus names only {}", flags.threads, options.cpus.size());
   options.kv_type = kv_type_named(flags.kv_type);
   options.exact = flags.exact;
-  if (!flags.no_cache) options.packed_cache = cache_directory() / "packed";
+  options.packed_cache = packed_cache(flags);
   auto runtime = std::make_unique<Runtime>(model_path(flags.model), options);
   if (!runtime->cache_problem().empty()) {
     std::fprintf(stderr, "chorus: the packed model is not kept for the next start: %s\n",

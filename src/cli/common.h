@@ -34,6 +34,9 @@ void add_model_flags(CLI::App& command, ModelFlags& flags);
 // The file or directory of a model: a path, or a name in the cache (CHORUS_CACHE, else ~/.cache/chorus).
 std::string model_path(const std::string& name);
 
+// Where packed models are kept; empty: --no-cache.
+std::string packed_cache(const RuntimeFlags& flags);
+
 // Loads the model; `options` says what the flags leave open.
 std::unique_ptr<Runtime> open_base(const RuntimeFlags& flags, RuntimeOptions options);
 // Loads model and adapters.

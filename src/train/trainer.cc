@@ -247,6 +247,7 @@ Trainer::Trainer(const Model& model, const Kernels& kernels, ThreadTeam& team, s
                  const TrainerLimits& limits)
     : impl_(std::make_unique<Impl>(model, kernels, team, std::move(tasks), limits)) {}
 Trainer::~Trainer() = default;
+Trainer::Trainer(Trainer&&) noexcept = default;
 
 size_t Trainer::size() const { return impl_->runs.size(); }
 const TuneTask& Trainer::task(size_t index) const { return impl_->runs[index].task; }

@@ -58,6 +58,7 @@ class Trainer {
   Trainer(const Model& model, const Kernels& kernels, ThreadTeam& team, std::vector<TuneTask> tasks,
           const TrainerLimits& limits);
   ~Trainer();
+  Trainer(Trainer&&) noexcept;
 
   size_t size() const;
   const TuneTask& task(size_t index) const;

@@ -1,0 +1,46 @@
+#include "cli/tune_data.h"
+
+#include <filesystem>
+
+namespace chorus {
+namespace {
+
+std::vector<TokenizedExample> chosen(const TokenizedDataset& tokens, const std::vector<int>& indices) {
+  std::vector<TokenizedExample> out;
+  for (const int index : indices) {
+    const TokenizedExample& example = tokens.examples[static_cast<size_t>(index)];
+    if (example.labels > 0 && example.tokens.size() > 1) out.push_back(example);
+  }
+  return out;
+}
+
+// "adapters/elf/data.jsonl" is of the adapter elf, "pirate.jsonl" of pirate.
+std::string name_of_path(const std::string& path) {
+  std::filesystem::path at = std::filesystem::path(path).lexically_normal();
+  if (!at.has_filename()) at = at.parent_path();
+  const std::string stem = at.stem().string();
+  const std::string folder = at.parent_path().filename().string();
+  return (stem == "data" || stem == "train") && !folder.empty() ? folder : stem;
+}
+
+}  // namespace
+
+TuneData read_tune_data(const std::string& path, const TextFiles& text, const TuneDataOptions& options) {
+  const TokenizeOptions tokenize{options.train_on, options.max_tokens};
+  Dataset dataset = read_dataset({path});
+  const int first_validation_file = static_cast<int>(dataset.files.size());
+  if (!options.validation.empty()) append_dataset(dataset, read_dataset(options.validation));
+  const ChatTemplate* chat_template = text.chat_template ? &*text.chat_template : nullptr;
+  const TokenizedDataset tokens = tokenize_dataset(dataset, text.tokenizer, chat_template, tokenize);
+  const std::vector<ContentKeys> keys = content_keys(dataset, tokens);
+  const bool held_back = options.validation.empty() && options.validation_share > 0;
+  const Split split = held_back ? split_validation(keys, options.validation_share, options.seed)
+                                : split_by_file(tokens, first_validation_file);
+  const bool wants_validation = held_back || !options.validation.empty();
+  return {.name = name_of_path(path),
+          .train = chosen(tokens, split.train),
+          .validation = chosen(tokens, split.validation),
+          .report = examine({dataset, tokens, split, keys, text.tokenizer, tokenize, wants_validation})};
+}
+
+}  // namespace chorus

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/text_files.h"
+#include "train/data_doctor.h"
+
+namespace chorus {
+
+// Where the data of one adapter come from.
+struct TuneDataOptions {
+  std::vector<std::string> validation;  // files or directories; empty: a share is held back
+  double validation_share = 0;
+  TrainOn train_on = TrainOn::kAssistant;
+  int max_tokens = 2048;
+  uint64_t seed = 0;
+};
+
+// The data of one adapter, split, and what the doctor says of them.
+struct TuneData {
+  std::string name;  // of the file or directory, without its ending
+  std::vector<TokenizedExample> train, validation;
+  DoctorReport report;
+};
+
+TuneData read_tune_data(const std::string& path, const TextFiles& text, const TuneDataOptions& options);
+
+}  // namespace chorus

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_team.h"
+#include "model/packed_cache.h"
+#include "model/tensor_source.h"
+#include "model/weights.h"
+#include "train/trainer.h"
+
+namespace chorus {
+
+// A base model to tune on, with the kernels chosen for this machine. What those above train/ need of it.
+class TuneModel {
+ public:
+  // `threads` and `cpus` as of ThreadTeam; `cache` as of RuntimeOptions::packed_cache. Errors as of
+  // load_model.
+  TuneModel(TensorSource& source, int threads, std::vector<int> cpus, std::string cache);
+
+  const Model& model() const { return model_; }
+  ThreadTeam& team() { return team_; }
+  const char* kernels_name() const;
+  Trainer trainer(std::vector<TuneTask> tasks, const TrainerLimits& limits);
+
+ private:
+  ThreadTeam team_;
+  PackedCache cache_;
+  const Kernels& kernels_;
+  Model model_;
+};
+
+// "all-linear", or names as "q_proj,v_proj". Error: another name, with those there are.
+std::vector<Target> parse_targets(const std::string& text);
+// "0-3,7" of a model of so many layers; "" is none. Error: not such a list, a layer that there is not.
+std::vector<int> parse_layers(const std::string& text, int layers);
+
+}  // namespace chorus
