@@ -14,7 +14,7 @@ constexpr int kTileRows = 6;    // of half a strip: six dot products, six sums, 
 constexpr int kDecodeRows = 2;  // of a whole strip
 constexpr int kDenseRows = 3;   // of half a strip, times four chains
 constexpr int kTileQueries = 4, kQuerySums = 4;       // of attention: queries at once, their sums
-constexpr int kProductSums = 6, kProductVectors = 1;  // of training: sums of a tile; 16 columns a vector
+constexpr int kProductSums = 6, kProductRows = 6, kProductVectors = 1;  // of training: see product_tile()
 
 struct Floats {
   __m256 low, high;

@@ -15,7 +15,7 @@ constexpr int kTileStrips = 2, kTileRows = 6;          // of many rows: the accu
 constexpr int kDecodeRows = 8;                         // of few rows, one strip at a time: a pure stream
 constexpr int kDenseRows = 6;                          // times four chains
 constexpr int kTileQueries = 8, kQuerySums = 16;       // of attention: queries at once, their sums
-constexpr int kProductSums = 24, kProductVectors = 4;  // of training: sums of a tile; 16 columns a vector
+constexpr int kProductSums = 24, kProductRows = 12, kProductVectors = 3;  // of training: see product_tile()
 
 using Floats = __m512;
 using Ints = __m512i;

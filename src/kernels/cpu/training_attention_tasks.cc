@@ -76,8 +76,8 @@ class HeadBackward {
       std::fill_n(args_.dv + kv_at(r), dim_, 0.0f);
     }
     std::fill_n(scratch_.dk, int64_t{rows_} * dim_, 0.0f);
-    leaves_.transpose(scratch_.k, dim_, rows_, dim_, scratch_.k_t, scratch_.padded);
-    leaves_.transpose(args_.v + kv_at(0), kv_stride_, rows_, dim_, scratch_.v_t, scratch_.padded);
+    leaves_.transpose(scratch_.k, dim_, rows_, dim_, false, scratch_.k_t, scratch_.padded);
+    leaves_.transpose(args_.v + kv_at(0), kv_stride_, rows_, dim_, false, scratch_.v_t, scratch_.padded);
   }
 
   // `queries` rows from `row` on of one head, with the positions [from, row + queries).

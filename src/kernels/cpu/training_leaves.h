@@ -65,8 +65,9 @@ struct TrainingLeaves {
   // dx of that; dy is overwritten.
   void (*prepare_head_backward)(const float* x, const float* norm, float eps, const float* rope, int dim,
                                 float* dy, float* dx);
-  // y [cols, y_stride] = x [rows, cols] transposed.
-  void (*transpose)(const float* x, int64_t x_stride, int rows, int cols, float* y, int64_t y_stride);
+  // y [cols, y_stride] = x [rows, cols] transposed; + y if add.
+  void (*transpose)(const float* x, int64_t x_stride, int rows, int cols, bool add, float* y,
+                    int64_t y_stride);
   // One row of q.k products and of dy.v products, of which [begin, end) are seen -> the softmax weights of
   // the scaled and capped products, and the gradients of the products as they are. Zeros where not seen, up
   // to `cols`, a multiple of 16. `mean`: dy.y.

@@ -22,16 +22,19 @@ void product_tile(const ProductArgs& args, int row, int column, int lanes) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) sums[r][v] = broadcast(0);
     }
-    const float* a = args.a + row * args.a_row + from * args.a_col;
+    const float* a[kRows];
+#pragma GCC unroll 32
+    for (int r = 0; r < kRows; ++r) a[r] = args.a + (row + r) * args.a_row + from * args.a_col;
     const float* b = args.b + from * args.b_stride + column;
-    for (int l = 0; l < count; ++l, a += args.a_col, b += args.b_stride) {
+    const int64_t end = count * args.a_col;
+    for (int64_t at = 0; at != end; at += args.a_col, b += args.b_stride) {
       Floats line[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kLast; ++v) line[v] = load(b + v * kLanes);
       line[kLast] = lanes == kLanes ? load(b + kLast * kLanes) : load_n(b + kLast * kLanes, lanes);
 #pragma GCC unroll 32
       for (int r = 0; r < kRows; ++r) {
-        const Floats x = broadcast(a[r * args.a_row]);
+        const Floats x = broadcast(a[r][at]);
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(x, line[v], sums[r][v]);
       }
@@ -64,7 +67,8 @@ void product_columns(const ProductArgs& args, int vectors, int column, int lanes
   if constexpr (kVectors > 1) {
     if (vectors < kVectors) return product_columns<kVectors - 1>(args, vectors, column, lanes);
   }
-  product_rows<kProductSums / kVectors, kVectors>(args, 0, column, lanes);
+  constexpr int kRows = kProductSums / kVectors;
+  product_rows < kRows<kProductRows ? kRows : kProductRows, kVectors>(args, 0, column, lanes);
 }
 
 // Columns in groups of nearly the same number of vectors: 9 are 3, 3 and 3.

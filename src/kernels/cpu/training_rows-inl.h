@@ -108,7 +108,8 @@ void prepare_head_backward(const float* x, const float* norm, float eps, const f
   if (norm != nullptr) rms_norm_backward(x, dy, norm, dim, eps, false, dx);
 }
 
-void transpose_matrix(const float* x, int64_t x_stride, int rows, int cols, float* y, int64_t y_stride) {
+void transpose_matrix(const float* x, int64_t x_stride, int rows, int cols, bool add, float* y,
+                      int64_t y_stride) {
   for (int r = 0; r < rows; r += kLanes) {
     const int height = lanes_left(rows - r);
     for (int c = 0; c < cols; c += kLanes) {
@@ -118,7 +119,10 @@ void transpose_matrix(const float* x, int64_t x_stride, int rows, int cols, floa
         block[i] = i < height ? load_n(x + (r + i) * x_stride + c, width) : broadcast(0);
       }
       transpose(block);
-      for (int j = 0; j < width; ++j) store_n(y + (c + j) * y_stride + r, block[j], height);
+      for (int j = 0; j < width; ++j) {
+        float* to = y + (c + j) * y_stride + r;
+        store_n(to, add ? chorus::add(load_n(to, height), block[j]) : block[j], height);
+      }
     }
   }
 }
@@ -128,6 +132,12 @@ Floats load_seen(const float* row, int i, int begin, int end, Floats none) {
   const int from = begin > i ? begin - i : 0, to = end - i < kLanes ? end - i : kLanes;
   if (from >= to || from >= kLanes) return none;
   return select_lanes(from, to, load(row + i), none);
+}
+
+// What is less beside the largest, 1, counts as nothing: products with it would be subnormal, and slow.
+Floats exp_or_none(Floats x) {
+  const Floats least = broadcast(0x1p-100f), share = exp(x);
+  return select_less(share, least, broadcast(0), share);
 }
 
 void softmax_backward(float* products, float* d_weights, int begin, int end, int cols, float scale,
@@ -153,7 +163,7 @@ void softmax_backward(float* products, float* d_weights, int begin, int end, int
   const Floats top = broadcast(reduce_max(largest));
   Floats sum = zero;
   for (int i = first; i < end; i += kLanes) {
-    const Floats weight = exp(sub(load(products + i), top));
+    const Floats weight = exp_or_none(sub(load(products + i), top));
     store(products + i, weight);
     const Floats seen = load_seen(products, i, begin, end, zero);
     store(products + i, seen);
@@ -171,8 +181,9 @@ void softmax_backward(float* products, float* d_weights, int begin, int end, int
   }
 }
 
-// The sum of exp(x - top) in double: of a hundred thousand terms it shall lose nothing.
-double sum_exp(const float* x, int count, Floats top) {
+// x = exp(x - top), or left as it is unless `keep`; returns their sum, in double: of a hundred thousand terms
+// it shall lose nothing.
+double sum_exp(float* x, int count, Floats top, bool keep) {
   constexpr int kBlock = 64 * kLanes;
   double total = 0;
   for (int from = 0; from < count; from += kBlock) {
@@ -180,7 +191,9 @@ double sum_exp(const float* x, int count, Floats top) {
     Floats sum = broadcast(0);
     for (int i = from; i < end; i += kLanes) {
       const int lanes = lanes_left(end - i);
-      sum = add(sum, select_lanes(0, lanes, exp(sub(load_n(x + i, lanes), top)), broadcast(0)));
+      const Floats share = exp_or_none(sub(load_n(x + i, lanes), top));
+      sum = add(sum, select_lanes(0, lanes, share, broadcast(0)));
+      if (keep) store_n(x + i, share, lanes);
     }
     total += double{reduce_add(sum)};
   }
@@ -190,6 +203,7 @@ double sum_exp(const float* x, int count, Floats top) {
 void cross_entropy(const CrossEntropyArgs& args, int64_t row) {
   float* logits = args.logits + row * args.vocab;
   const int32_t label = args.labels[row];
+  const float label_logit = logits[label];
   Floats largest = broadcast(-__builtin_inff());
   for (int i = 0; i < args.vocab; i += kLanes) {
     const int lanes = lanes_left(args.vocab - i);
@@ -197,22 +211,22 @@ void cross_entropy(const CrossEntropyArgs& args, int64_t row) {
   }
   const float max = reduce_max(largest);
   const Floats top = broadcast(max);
-  const double total = sum_exp(logits, args.vocab, top);
-  const double label_logit = double{logits[label]} - double{max};
-  args.nll[row] = __builtin_log(total) - label_logit;
+  const bool capped = args.soft_cap > 0;  // then the logits are needed for its slope
+  const double total = sum_exp(logits, args.vocab, top, args.weights != nullptr && !capped);
+  args.nll[row] = __builtin_log(total) - (double{label_logit} - double{max});
   if (args.weights == nullptr) return;
-  const float weight = args.weights[row];
-  const Floats share = broadcast(static_cast<float>(double{weight} / total)), one = broadcast(1);
-  const Floats inverse_cap = broadcast(args.soft_cap > 0 ? 1 / args.soft_cap : 0);
-  const float capped = args.soft_cap > 0 ? logits[label] / args.soft_cap : 0;
-  const float of_label = static_cast<float>(double{weight} * (__builtin_exp(label_logit) / total - 1));
+  const double weight = double{args.weights[row]};
+  const Floats share = broadcast(static_cast<float>(weight / total)), one = broadcast(1);
+  const Floats inverse_cap = broadcast(capped ? 1 / args.soft_cap : 0);
   for (int i = 0; i < args.vocab; i += kLanes) {
     const int lanes = lanes_left(args.vocab - i);
-    const Floats logit = load_n(logits + i, lanes), t = mul(logit, inverse_cap);
-    const Floats gradient = mul(exp(sub(logit, top)), share);
-    store_n(logits + i, args.soft_cap > 0 ? mul(gradient, sub(one, mul(t, t))) : gradient, lanes);
+    const Floats value = load_n(logits + i, lanes), t = mul(value, inverse_cap);
+    const Floats gradient = mul(capped ? exp_or_none(sub(value, top)) : value, share);
+    store_n(logits + i, capped ? mul(gradient, sub(one, mul(t, t))) : gradient, lanes);
   }
-  logits[label] = of_label * (1 - capped * capped);
+  const double t = capped ? double{label_logit} / double{args.soft_cap} : 0;
+  const double p = __builtin_exp(double{label_logit} - double{max}) / total;
+  logits[label] = static_cast<float>(weight * (p - 1) * (1 - t * t));
 }
 
 }  // namespace

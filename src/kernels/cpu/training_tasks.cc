@@ -64,83 +64,109 @@ void run_linear_backward(const BaseProduct& base, TeamMember& member, const Line
   }
 }
 
-void run_lora_backward(const TrainingLeaves& leaves, TeamMember& member, const LoraBackwardArgs& args) {
-  constexpr int kRows = 24, kColumns = 64;
-  const int rank = args.rank;
-  float* u = args.work;  // scale A x of each row
-  float* du = args.work + int64_t{args.rows} * rank;
-  const ProductArgs shrink = {.a = args.x,
-                              .a_row = args.k,
-                              .a_col = 1,
-                              .b = args.at,
-                              .b_stride = rank,
-                              .c = u,
-                              .c_stride = rank,
-                              .n = rank,
-                              .depth = args.k,
-                              .scale = args.scale};
-  ProductArgs shrink_dy = shrink;
-  shrink_dy.a = args.dy;
-  shrink_dy.a_row = args.dy_stride;
-  shrink_dy.b = args.b;
-  shrink_dy.c = du;
-  shrink_dy.depth = args.n;
-  const auto rows_of = [&](ProductArgs product, int64_t begin, int64_t rows, int64_t of) {
-    product.a += begin * product.a_row;
-    product.c += begin * product.c_stride;
-    product.m = static_cast<int>(std::min(rows, of - begin));
-    leaves.product(product);
-  };
-  const int64_t row_blocks = blocks_of(args.rows, kRows);
-  member.for_chunks(2 * row_blocks, [&](int64_t i) {
-    rows_of(i < row_blocks ? shrink_dy : shrink, i % row_blocks * kRows, kRows, args.rows);
-  });
-  member.barrier();
+namespace {
 
-  const ProductArgs to_db = {.a = args.dy,
-                             .a_row = 1,
-                             .a_col = args.dy_stride,
-                             .b = u,
-                             .b_stride = rank,
-                             .c = args.db,
-                             .c_stride = rank,
-                             .n = rank,
-                             .depth = args.rows,
-                             .add = true};
-  const ProductArgs to_da = {.a = du,
-                             .a_row = 1,
-                             .a_col = rank,
-                             .b = args.x,
-                             .b_stride = args.k,
-                             .c = args.da,
-                             .c_stride = args.k,
-                             .m = rank,
-                             .depth = args.rows,
-                             .add = true};
-  const ProductArgs to_dx = {.a = du,
-                             .a_row = rank,
-                             .a_col = 1,
-                             .b = args.a,
-                             .b_stride = args.k,
-                             .c = args.dx,
-                             .c_stride = args.k,
-                             .n = args.k,
-                             .depth = rank,
-                             .add = true};
-  const int64_t n_blocks = blocks_of(args.n, kRows), k_blocks = blocks_of(args.k, kColumns);
-  member.for_chunks(k_blocks + n_blocks + (args.dx == nullptr ? 0 : row_blocks), [&](int64_t i) {
-    if (i < k_blocks) {
-      ProductArgs product = to_da;
-      product.b += i * kColumns;
-      product.c += i * kColumns;
-      product.n = static_cast<int>(std::min<int64_t>(kColumns, args.k - i * kColumns));
-      leaves.product(product);
-    } else if (i < k_blocks + n_blocks) {
-      rows_of(to_db, (i - k_blocks) * kRows, kRows, args.n);
-    } else {
-      rows_of(to_dx, (i - k_blocks - n_blocks) * kRows, kRows, args.rows);
+// One member's part of the products of an adapter.
+class LoraBackward {
+ public:
+  LoraBackward(const TrainingLeaves& leaves, const LoraBackwardArgs& args)
+      : leaves_(leaves), args_(args), u_(args.work), du_(args.work + int64_t{args.rows} * args.rank) {}
+
+  static constexpr int kRows = 24, kColumns = 48;  // of a chunk
+
+  // u = scale x A^T
+  void shrink_x(int64_t row) const { shrink(args_.x + row * args_.k, args_.k, args_.k, args_.at, row, u_); }
+  // du = scale dy B
+  void shrink_dy(int64_t row) const {
+    shrink(args_.dy + row * args_.dy_stride, args_.dy_stride, args_.n, args_.b, row, du_);
+  }
+
+  // dA += du^T x in the columns of a chunk.
+  void add_da(int64_t column) const {
+    outer(du_, args_.rank, args_.x + column, args_.k, args_.da + column, args_.k, args_.rank,
+          std::min<int64_t>(kColumns, args_.k - column), true);
+  }
+
+  // dB += dy^T u in the rows of a chunk. Transposed first: the rows of dy are contiguous.
+  void add_db(int64_t row) const {
+    constexpr int kRanks = 64;
+    alignas(64) float sums[kRanks * kColumns];
+    const int64_t count = std::min<int64_t>(kColumns, args_.n - row);
+    for (int rank = 0; rank < args_.rank; rank += kRanks) {
+      const int ranks = std::min(kRanks, args_.rank - rank);
+      outer(u_ + rank, args_.rank, args_.dy + row, args_.dy_stride, sums, kColumns, ranks, count, false);
+      leaves_.transpose(sums, kColumns, ranks, static_cast<int>(count), true,
+                        args_.db + row * args_.rank + rank, args_.rank);
     }
-  });
+  }
+
+  // dx += du A
+  void add_dx(int64_t row) const {
+    leaves_.product({.a = du_ + row * args_.rank,
+                     .a_row = args_.rank,
+                     .a_col = 1,
+                     .b = args_.a,
+                     .b_stride = args_.k,
+                     .c = args_.dx + row * args_.k,
+                     .c_stride = args_.k,
+                     .m = rows_from(row),
+                     .n = args_.k,
+                     .depth = args_.rank,
+                     .add = true});
+  }
+
+ private:
+  int rows_from(int64_t row) const { return static_cast<int>(std::min<int64_t>(kRows, args_.rows - row)); }
+
+  void shrink(const float* x, int64_t x_stride, int depth, const float* matrix, int64_t row,
+              float* to) const {
+    leaves_.product({.a = x,
+                     .a_row = x_stride,
+                     .a_col = 1,
+                     .b = matrix,
+                     .b_stride = args_.rank,
+                     .c = to + row * args_.rank,
+                     .c_stride = args_.rank,
+                     .m = rows_from(row),
+                     .n = args_.rank,
+                     .depth = depth,
+                     .scale = args_.scale});
+  }
+
+  // to [ranks, columns] (+)= the sum over rows of shrunk[row, rank] * x[row, column].
+  void outer(const float* shrunk, int rank_stride, const float* x, int64_t x_stride, float* to,
+             int64_t to_stride, int ranks, int64_t columns, bool add) const {
+    leaves_.product({.a = shrunk,
+                     .a_row = 1,
+                     .a_col = rank_stride,
+                     .b = x,
+                     .b_stride = x_stride,
+                     .c = to,
+                     .c_stride = to_stride,
+                     .m = ranks,
+                     .n = static_cast<int>(columns),
+                     .depth = args_.rows,
+                     .add = add});
+  }
+
+  const TrainingLeaves& leaves_;
+  const LoraBackwardArgs& args_;
+  float *u_, *du_;
+};
+
+}  // namespace
+
+void run_lora_backward(const TrainingLeaves& leaves, TeamMember& member, const LoraBackwardArgs& args) {
+  using Lora = LoraBackward;
+  const Lora lora(leaves, args);
+  const int64_t row_chunks = blocks_of(args.rows, Lora::kRows);
+  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_dy(i * Lora::kRows); });
+  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_x(i * Lora::kRows); });
+  member.barrier();
+  member.for_chunks(blocks_of(args.n, Lora::kColumns), [&](int64_t i) { lora.add_db(i * Lora::kColumns); });
+  member.for_chunks(blocks_of(args.k, Lora::kColumns), [&](int64_t i) { lora.add_da(i * Lora::kColumns); });
+  if (args.dx == nullptr) return;
+  member.for_chunks(row_chunks, [&](int64_t i) { lora.add_dx(i * Lora::kRows); });
 }
 
 }  // namespace chorus
