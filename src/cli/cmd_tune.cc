@@ -353,7 +353,10 @@ void add_tune_command(CLI::App& app, int& exit_code) {
   add_lora_flags(*command, *options);
   add_training_flags(*command, *options);
   add_run_flags(*command, *options);
-  command->callback([=, &exit_code] { exit_code = run(*options); });
+  command->callback([=, &exit_code] {
+    options->split.wants_share = command->count("--val-split") > 0;
+    exit_code = run(*options);
+  });
 }
 
 }  // namespace chorus

@@ -36,7 +36,7 @@ TuneData read_tune_data(const std::string& path, const TextFiles& text, const Tu
   const bool held_back = options.validation.empty() && options.validation_share > 0;
   const Split split = held_back ? split_validation(keys, options.validation_share, options.seed)
                                 : split_by_file(tokens, first_validation_file);
-  const bool wants_validation = held_back || !options.validation.empty();
+  const bool wants_validation = (held_back && options.wants_share) || !options.validation.empty();
   return {.name = name_of_path(path),
           .train = chosen(tokens, split.train),
           .validation = chosen(tokens, split.validation),

@@ -13,6 +13,7 @@ namespace chorus {
 struct TuneDataOptions {
   std::vector<std::string> validation;  // files or directories; empty: a share is held back
   double validation_share = 0;
+  bool wants_share = false;  // it was asked for: not to be able to hold back any is worth a word
   TrainOn train_on = TrainOn::kAssistant;
   int max_tokens = 2048;
   uint64_t seed = 0;

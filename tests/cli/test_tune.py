@@ -112,11 +112,8 @@ def test_a_folder_and_several_files(run_chorus, chat_model, data, tmp_path):
     (tmp_path / "more.csv").write_text("user,assistant\nhow are you,well\n")
     document = checked(run_chorus, chat_model, tmp_path)
     assert [file["format"] for file in document["files"]] == ["chat", "csv"]
-    assert checked(run_chorus, chat_model, tmp_path / "more.csv", data)["training"]["sequences"] == 41
-
-
-def test_not_yet_without_check(run_chorus, chat_model, data):
-    check_refused(run_chorus("tune", chat_model, data), says=("--check",))
+    each = checked(run_chorus, chat_model, tmp_path / "more.csv", data)
+    assert [one["training"]["sequences"] + one["validation"]["sequences"] for one in each] == [1, 40]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +129,7 @@ def test_not_yet_without_check(run_chorus, chat_model, data):
         ("data.json", b"[" * (32 * MIB), "does not end"),
         ("data.csv", b'text\n"' + b"x" * (32 * MIB), "does not end"),
     ],
+    ids=("empty", "unknown keys", "binary", "parquet", "columns", "UTF-16", "braces", "brackets", "an open quote"),
 )
 def test_hostile_data(run_chorus, chat_model, tmp_path, name, content, says):
     file = tmp_path / name

@@ -13,7 +13,7 @@ namespace {
 constexpr int kTileRows = 6;    // of half a strip: six dot products, six sums, weights and activations
 constexpr int kDecodeRows = 2;  // of a whole strip
 constexpr int kDenseRows = 3;   // of half a strip, times four chains
-constexpr int kTileQueries = 4, kQuerySums = 4;       // of attention: queries at once, their sums
+constexpr int kTileQueries = 4, kQuerySums = 4;  // of attention: queries at once, their sums
 constexpr int kProductSums = 6, kProductRows = 6, kProductVectors = 1;  // of training: see product_tile()
 
 struct Floats {

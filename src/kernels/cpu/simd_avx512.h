@@ -11,10 +11,10 @@
 namespace chorus {
 namespace {
 
-constexpr int kTileStrips = 2, kTileRows = 6;          // of many rows: the accumulators fill the 32 registers
-constexpr int kDecodeRows = 8;                         // of few rows, one strip at a time: a pure stream
-constexpr int kDenseRows = 6;                          // times four chains
-constexpr int kTileQueries = 8, kQuerySums = 16;       // of attention: queries at once, their sums
+constexpr int kTileStrips = 2, kTileRows = 6;     // of many rows: the accumulators fill the 32 registers
+constexpr int kDecodeRows = 8;                    // of few rows, one strip at a time: a pure stream
+constexpr int kDenseRows = 6;                     // times four chains
+constexpr int kTileQueries = 8, kQuerySums = 16;  // of attention: queries at once, their sums
 constexpr int kProductSums = 24, kProductRows = 12, kProductVectors = 3;  // of training: see product_tile()
 
 using Floats = __m512;

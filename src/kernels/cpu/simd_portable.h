@@ -12,7 +12,7 @@ namespace {
 constexpr int kTileStrips = 1, kTileRows = 1;
 constexpr int kDecodeRows = 1;
 constexpr int kDenseRows = 1;
-constexpr int kTileQueries = 1, kQuerySums = 2;       // of attention: queries at once, their sums
+constexpr int kTileQueries = 1, kQuerySums = 2;  // of attention: queries at once, their sums
 constexpr int kProductSums = 2, kProductRows = 2, kProductVectors = 1;  // of training: see product_tile()
 
 using Floats = float __attribute__((vector_size(64)));

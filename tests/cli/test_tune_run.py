@@ -1,0 +1,152 @@
+"""`chorus tune`: runs on the tiny model. What it computes is judged in src/train (gradients against torch + PEFT); here it is
+whether a run is the same however it is cut, and how it ends."""
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from test_tune import chat, chat_model, write_lines  # noqa: F401
+
+FLAGS = ("--batch", 4, "--lr", "5e-3", "--rank", 4, "--dropout", "0.1", "--eval-every", 5)
+WORDS = "the fox and owl met at dawn by an old mill".split()
+
+
+@pytest.fixture(scope="module")
+def elf(tmp_path_factory):
+    draw = random.Random(1)
+    records = [chat(" ".join(draw.choices(WORDS, k=3)), f"so said {draw.choice(WORDS)}") for _ in range(40)]
+    return write_lines(tmp_path_factory.mktemp("data") / "elf.jsonl", records)
+
+
+@pytest.fixture(scope="module")
+def villain(tmp_path_factory):
+    draw = random.Random(2)
+    records = [chat(" ".join(draw.choices(WORDS, k=2)), f"never {draw.choice(WORDS)} again") for _ in range(25)]
+    return write_lines(tmp_path_factory.mktemp("data") / "villain.jsonl", records)
+
+
+def tune(run_chorus, *arguments):
+    result = run_chorus("tune", *arguments)
+    assert result.rc == 0, result.stderr
+    return result
+
+
+def results(folder):
+    """Hashes of all that a run leaves, but for checkpoints."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "checkpoints" not in path.parts]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_run(run_chorus, chat_model, elf, tmp_path):
+    out = tmp_path / "out"
+    result = tune(run_chorus, chat_model, elf, "-o", out, *FLAGS, "--json")
+    verdict = json.loads(result.stdout)
+    (base,), (tuned,) = verdict["losses"]
+    assert verdict["sets"] == ["elf"] and tuned < base - 0.5
+    assert {"adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "loss.svg"} == set(results(out))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, len(steps) + 1))
+    held_out = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    assert min(held_out) == pytest.approx(tuned, rel=1e-6) and "held-out loss" in result.stderr
+    (tmp_path / "scored.jsonl").write_text(elf.read_text())
+    scored = run_chorus("eval", chat_model, tmp_path / "scored.jsonl", "--adapter", f"elf={out}", "--use", "elf", "--json")
+    plain = run_chorus("eval", chat_model, tmp_path / "scored.jsonl", "--json")
+    assert json.loads(scored.stdout)["nll"] < json.loads(plain.stdout)["nll"] - 0.5
+
+
+def test_several_adapters_at_once(run_chorus, chat_model, elf, villain, tmp_path):
+    """Each is better than the other on its own; that they ran together shows in nothing but rounding."""
+    verdict = json.loads(tune(run_chorus, chat_model, elf, villain, "-o", tmp_path / "two", *FLAGS, "--json").stdout)
+    losses = verdict["losses"]
+    assert verdict["sets"] == ["elf", "villain"]
+    assert losses[1][0] < losses[2][0] and losses[2][1] < losses[1][1]
+    alone = json.loads(tune(run_chorus, chat_model, elf, "-o", tmp_path / "one", *FLAGS, "--json").stdout)
+    assert alone["losses"][1][0] == pytest.approx(losses[1][0], rel=1e-3)
+    assert (tmp_path / "two" / "villain" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("flags", [("--threads", 1), ("--threads", 3), ("--memory", 1)])
+def test_the_same_bytes_however_it_is_run(run_chorus, chat_model, elf, tmp_path, flags):
+    tune(run_chorus, chat_model, elf, "-o", tmp_path / "a", *FLAGS)
+    tune(run_chorus, chat_model, elf, "-o", tmp_path / "b", *FLAGS, *flags)
+    assert results(tmp_path / "a") == results(tmp_path / "b")
+
+
+@pytest.mark.parametrize("moments", [8, 32])
+def test_killed_at_any_point(chorus, run_chorus, chat_model, elf, villain, tmp_path, moments):
+    """SIGKILL after times at random, again and again until it is done: the bytes are those of one run."""
+    arguments = [chat_model, elf, villain, *FLAGS, "--moments", moments, "--checkpoint-steps", 1]
+    tune(run_chorus, *arguments, "-o", tmp_path / "whole")
+    command = list(map(str, [chorus, "tune", *arguments, "-o", tmp_path / "cut", "--resume"]))
+    draw, kills = random.Random(moments), 0
+    for _ in range(60):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + (draw.uniform(0.01, 0.2) if kills < 25 else 120)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.kill()
+        errors = process.communicate()[1]
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors
+        kills += 1
+    assert process.returncode == 0 and kills > 3
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 2
+
+
+def test_interrupted(chorus, run_chorus, chat_model, elf, tmp_path):
+    command = [chorus, "tune", chat_model, elf, *FLAGS, "--epochs", 2000, "-o", tmp_path / "out"]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "--resume goes on" in errors
+    again = run_chorus("tune", chat_model, elf, *FLAGS, "--epochs", 2000, "-o", tmp_path / "out")
+    assert again.rc == 1 and "--resume" in again.stderr
+    other = run_chorus("tune", chat_model, elf, *FLAGS, "--epochs", 2001, "-o", tmp_path / "out", "--resume")
+    assert other.rc == 1 and "other data or settings" in other.stderr.splitlines()[-1]
+
+
+def test_a_full_disk(chorus, chat_model, elf, tmp_path):
+    """Checkpoints cannot be written: that is said, the run goes on, and what was saved before is whole."""
+    command = list(map(str, [chorus, "tune", chat_model, elf, *FLAGS, "-o", tmp_path / "out", "--checkpoint-steps", 5]))
+    ignore = lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write past the limit fails as on a full disk
+    full = subprocess.run(
+        ["prlimit", "--fsize=20000", *command], capture_output=True, text=True, timeout=120, preexec_fn=ignore
+    )
+    assert full.returncode == 1 and "no checkpoint at step 5" in full.stderr
+    assert "adapter_model.safetensors" in full.stderr.splitlines()[-1]
+    assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
+    rest = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=120)
+    assert rest.returncode == 0, rest.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        ((), "-o DIR is missing"),
+        (("-o", "{out}", "--targets", "q_proj,x"), 'target "x"'),
+        (("-o", "{out}", "--layers", "0-99"), "of this model's layers 0-2"),
+        (("-o", "/proc/x/y"), "/proc/x/y"),
+        (("-o", "{out}", "--lr", "9"), "the loss is no number"),
+    ],
+)
+def test_refused(run_chorus, chat_model, elf, tmp_path, flags, says):
+    flags = [str(flag).replace("{out}", str(tmp_path / "out")) for flag in flags]
+    result = run_chorus("tune", chat_model, elf, *flags)
+    assert result.rc == 1 and says in result.stderr.splitlines()[-1], result.stderr
+
+
+def test_data_of_one_name(run_chorus, chat_model, elf, tmp_path):
+    other = write_lines(tmp_path / "elf.jsonl", [chat("a", "b")] * 4)
+    result = run_chorus("tune", chat_model, elf, other, "-o", tmp_path / "out")
+    assert result.rc == 1 and result.stderr.startswith("chorus: elf: two of the data")
