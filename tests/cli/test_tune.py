@@ -159,3 +159,9 @@ def test_colour_on_a_terminal_only(chorus, chat_model, data):
     command = [chorus, "tune", str(chat_model), str(data), "--check"]
     assert "\x1b[32ma good answer 0</s>\x1b[0m" in terminal_output(command, {"NO_COLOR": ""})
     assert "\x1b" not in terminal_output(command, {"NO_COLOR": "1"})
+
+
+def test_learns_the_tokens_that_eval_scores(run_chorus, smollm2, demo_adapters):
+    data = demo_adapters["story"] / "heldout.jsonl"
+    scored = json.loads(run_chorus("eval", smollm2, data, "--json", timeout=300).stdout)["tokens"]
+    assert checked(run_chorus, smollm2, data, "--train-on", "last")["training"]["learned"] == scored
