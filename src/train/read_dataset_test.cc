@@ -159,6 +159,13 @@ TEST_F(ReadDataset, OneArrayOrOneRecordOverManyLines) {
             "d.json:3: not JSON: text after the end of the records");
 }
 
+TEST_F(ReadDataset, AnArrayGoesOnBehindWhatIsNoRecord) {
+  const Dataset set = read("d.json", "[\"a, ]\", 3,\n{\"text\": \"b\"}, }, {\"text\": \"c\"}]");
+  EXPECT_EQ(set.problem_count, 3);
+  ASSERT_EQ(set.examples.size(), 2u);
+  EXPECT_EQ(set.examples[0].line, 2);
+}
+
 TEST_F(ReadDataset, AWrongRecordIsAProblemWithItsLine) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"messages": [})", "not JSON: column 15: syntax error"},
