@@ -28,7 +28,7 @@ struct Machine {
     Buffer<std::byte> data(size_t{1} << 30);
     std::memset(data.data(), 1, data.bytes());
     read_bandwidth = median([&] { return read_rate(team, data.span()); });
-    const Int8Unit* unit = int8_unit(kernels.name);
+    const MultiplyUnit* unit = int8_unit(kernels.name);
     if (unit != nullptr) int8_peak = median([&] { return multiply_rate(team, *unit); });
   }
 

@@ -1,9 +1,13 @@
-// Speed of the ops of a training step. CHORUS_KERNELS chooses the table, by its own name
+// Speed of the ops of a training step, also as shares of what this machine gives in the same minute:
+// of_weight of what the table multiplies weights with, of_f32 of its multiply-add. CHORUS_KERNELS chooses the
+// table, by its own name
 // ("amx", "avx512bf16", ..) or by that of the kernels it goes with.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +16,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "kernels/peaks.h"
 #include "kernels/training.h"
 
 namespace chorus {
@@ -28,7 +33,27 @@ const TrainingKernels& choose_training_kernels() {
 struct Machine {
   ThreadTeam team;
   const TrainingKernels& kernels = choose_training_kernels();
+  double weight_peak = 0, f32_peak = 0;  // medians of a few tries
+
+  Machine() {
+    weight_peak = peak(weight_unit(kernels.name));
+    f32_peak = peak(f32_unit(kernels.name));
+  }
+
+ private:
+  double peak(const MultiplyUnit* unit) {
+    if (unit == nullptr) return 0;
+    std::array<double, 7> tries;
+    for (double& rate : tries) rate = multiply_rate(team, *unit);
+    std::ranges::nth_element(tries, tries.begin() + tries.size() / 2);
+    return tries[tries.size() / 2];
+  }
 };
+
+void count(benchmark::State& state, const char* name, double value) {
+  state.counters[name] =
+      benchmark::Counter(value, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+}
 
 // Runs op(stream) with a sync after each, as in a step.
 template <typename F>
@@ -49,8 +74,7 @@ void run_op(Machine& machine, benchmark::State& state, double operations, F op) 
     });
     state.SetIterationTime(seconds / kRepetitions);
   }
-  state.counters["op/s"] = benchmark::Counter(operations, benchmark::Counter::kIsIterationInvariantRate,
-                                              benchmark::Counter::kIs1000);
+  count(state, "op/s", operations);
 }
 
 std::vector<float> values(int64_t count) {
@@ -75,7 +99,9 @@ void bench_linear(Machine& machine, benchmark::State& state, WeightShape shape, 
   std::vector<Buffer<std::byte>> own;
   for (int i = 0; i < machine.team.size(); ++i) own.emplace_back(kTrainingTileBytes);
   const LinearBackwardTask task = {&weight, dy.data(), shape.n};
-  run_op(machine, state, 2.0 * rows * shape.n * shape.k, [&](Stream& stream) {
+  const double operations = 2.0 * rows * shape.n * shape.k;
+  if (machine.weight_peak > 0) count(state, "of_weight", operations / machine.weight_peak);
+  run_op(machine, state, operations, [&](Stream& stream) {
     machine.kernels.linear_backward(stream, {{&task, 1},
                                              dx.data(),
                                              rows,
@@ -89,7 +115,9 @@ void bench_lora(Machine& machine, benchmark::State& state, int n, int k, int ran
   const std::vector<float> x = values(int64_t{rows} * k), dy = values(int64_t{rows} * n);
   const std::vector<float> a = values(int64_t{rank} * k), b = values(int64_t{n} * rank);
   std::vector<float> da(a.size()), db(b.size()), dx(x.size()), work(static_cast<size_t>(2 * rows * rank));
-  run_op(machine, state, 2.0 * rows * rank * (3.0 * k + 2.0 * n), [&](Stream& stream) {
+  const double operations = 2.0 * rows * rank * (3.0 * k + 2.0 * n);
+  if (machine.f32_peak > 0) count(state, "of_f32", operations / machine.f32_peak);
+  run_op(machine, state, operations, [&](Stream& stream) {
     machine.kernels.lora_backward(stream, {x.data(), dy.data(), n, a.data(), a.data(), b.data(), 1e-6f, rows,
                                            k, n, rank, da.data(), db.data(), dx.data(), work.data()});
   });
@@ -124,6 +152,7 @@ void bench_attention(Machine& machine, benchmark::State& state, HeadShape shape)
   args.dv = dv.data();
   // Five products over the lower triangle.
   const double operations = 5.0 * static_cast<double>(rows) * shape.rows * shape.heads * shape.dim;
+  if (machine.f32_peak > 0) count(state, "of_f32", operations / machine.f32_peak);
   run_op(machine, state, operations, [&](Stream& stream) {
     AttentionBackwardArgs mine = args;
     mine.own = own[static_cast<size_t>(stream.member->index())].data();
@@ -212,6 +241,8 @@ int main(int argc, char** argv) {
   chorus::Machine machine;
   benchmark::AddCustomContext("kernels", machine.kernels.name);
   benchmark::AddCustomContext("threads", std::to_string(machine.team.size()));
+  benchmark::AddCustomContext("weight GFLOPS", fmt::format("{:.0f}", machine.weight_peak / 1e9));
+  benchmark::AddCustomContext("f32 GFLOPS", fmt::format("{:.0f}", machine.f32_peak / 1e9));
   chorus::register_all(machine);
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

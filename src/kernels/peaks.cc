@@ -39,7 +39,7 @@ void read_all(const uint64_t* data, int64_t words) {
 
 struct Entry {
   std::string_view kernels;
-  const Int8Unit* unit;
+  const MultiplyUnit* unit;
   bool (*can_run)();
 };
 
@@ -60,8 +60,8 @@ double read_rate(ThreadTeam& team, std::span<const std::byte> data) {
   return static_cast<double>(data.size()) / seconds;
 }
 
-const Int8Unit* int8_unit(std::string_view kernels) {
-  const Int8Unit* best = nullptr;
+const MultiplyUnit* int8_unit(std::string_view kernels) {
+  const MultiplyUnit* best = nullptr;
   for (const Entry& entry : kEntries) {
     if (!entry.can_run()) continue;
     if (entry.kernels == kernels) return entry.unit;
@@ -70,7 +70,20 @@ const Int8Unit* int8_unit(std::string_view kernels) {
   return best;
 }
 
-double multiply_rate(ThreadTeam& team, const Int8Unit& unit) {
+const MultiplyUnit* f32_unit(std::string_view training_kernels) {
+  if (training_kernels == "avx2" && has_avx2()) return &kAvx2F32Unit;
+  const bool wide =
+      training_kernels == "amx" || training_kernels == "avx512bf16" || training_kernels == "avx512";
+  return wide && has_avx512() ? &kAvx512F32Unit : nullptr;
+}
+
+const MultiplyUnit* weight_unit(std::string_view training_kernels) {
+  if (training_kernels == "amx" && has_amx_bf16()) return &kAmxUnit;
+  if (training_kernels == "avx512bf16" && has_avx512_bf16()) return &kAvx512Bf16Unit;
+  return f32_unit(training_kernels);
+}
+
+double multiply_rate(ThreadTeam& team, const MultiplyUnit& unit) {
   constexpr double kPerThread = 4e9;
   const auto rounds = static_cast<int64_t>(kPerThread / unit.operations) * team.size();
   const double seconds = team_seconds(team, [&](TeamMember& member) {  // fewer than the team has, at times

@@ -16,8 +16,8 @@ namespace chorus {
 // share.
 double read_rate(ThreadTeam& team, std::span<const std::byte> data);
 
-// A unit of the processor that multiplies int8, by its instruction.
-struct Int8Unit {
+// A unit of the processor that multiplies, by its instruction.
+struct MultiplyUnit {
   const char* name;
   double operations;                 // of one round: multiplications and additions
   void (*multiply)(int64_t rounds);  // with nothing to load
@@ -25,9 +25,14 @@ struct Int8Unit {
 
 // The one that a table of kernels multiplies int4 and int8 weights with; for a table without one of its own,
 // the best of this machine. nullptr: this machine has none that we know.
-const Int8Unit* int8_unit(std::string_view kernels);
+const MultiplyUnit* int8_unit(std::string_view kernels);
+
+// The ones that a table of training ops multiplies f32 with, and weights in its linear_backward. nullptr: of
+// that table we know none.
+const MultiplyUnit* f32_unit(std::string_view training_kernels);
+const MultiplyUnit* weight_unit(std::string_view training_kernels);
 
 // Operations a second of the whole team, over some ten milliseconds.
-double multiply_rate(ThreadTeam& team, const Int8Unit& unit);
+double multiply_rate(ThreadTeam& team, const MultiplyUnit& unit);
 
 }  // namespace chorus

@@ -139,9 +139,11 @@ struct TrainingKernels {
   void (*cross_entropy)(Stream&, const CrossEntropyArgs&);
 };
 
-// The table that goes with kernels of that name (see find_kernels). "reference" sums in double and
-// dequantizes exactly; the others multiply in f32, those with AVX-512 BF16 round dy and W of linear_backward
-// to bf16.
+// The table of that name, or the one that goes with kernels of that name (see find_kernels). "reference" sums
+// in double and dequantizes exactly. "portable", "avx2" and "avx512" multiply in f32. "avx512bf16" and "amx"
+// (its tiles, which are an order of magnitude faster) are "avx512" but for linear_backward, which rounds dy
+// and W to bf16 and sums in f32; the best of the three goes with "avx512vnni". nullptr: not built in, or this
+// machine cannot run it.
 const TrainingKernels* find_training_kernels(std::string_view name);
 
 // All that this machine can run, best first, under their own names; "reference" is the last.

@@ -199,7 +199,7 @@ TEST_P(TrainingLinearTest, LoraBackward) {
     int rows, k, n, rank;
   };
   for (const Case& c : {Case{1, 33, 20, 1}, Case{15, 64, 48, 4}, Case{17, 50, 100, 7}, Case{16, 100, 61, 16},
-                        Case{70, 90, 35, 23}, Case{40, 65, 66, 64}}) {
+                        Case{70, 90, 35, 23}, Case{40, 65, 66, 64}, Case{300, 270, 530, 5}}) {
     const LoraProblem p = make_lora(c.rows, c.k, c.n, c.rank);
     const LoraProblem out = run_lora_backward(kernels(), p, 2, true);
     const Shrunk s = shrink(p);

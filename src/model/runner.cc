@@ -17,12 +17,12 @@ double ModelRunner::read_rate(std::span<const std::byte> data) const {
 }
 
 const char* ModelRunner::int8_unit() const {
-  const Int8Unit* unit = chorus::int8_unit(kernels_.name);
+  const MultiplyUnit* unit = chorus::int8_unit(kernels_.name);
   return unit == nullptr ? "" : unit->name;
 }
 
 double ModelRunner::int8_rate() const {
-  const Int8Unit* unit = chorus::int8_unit(kernels_.name);
+  const MultiplyUnit* unit = chorus::int8_unit(kernels_.name);
   return unit == nullptr ? 0 : multiply_rate(team_, *unit);
 }
 

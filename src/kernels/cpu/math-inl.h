@@ -6,14 +6,14 @@
 namespace chorus {
 namespace {
 
-Floats polynomial(Floats x, const float* coefficients, int count) {  // highest power first
+[[gnu::always_inline]] inline Floats polynomial(Floats x, const float* coefficients, int count) {  // highest power first
   Floats y = broadcast(coefficients[0]);
   for (int i = 1; i < count; ++i) y = fma(y, x, broadcast(coefficients[i]));
   return y;
 }
 
 // Results below 2^-126 come out as about 2^-126, those above 2^127.5 as about that.
-Floats exp(Floats x) {
+[[gnu::always_inline]] inline Floats exp(Floats x) {
   constexpr float kCoefficients[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
                                      4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
   x = min(broadcast(88.37f), max(broadcast(-87.33f), x));  // in this order NaN stays NaN

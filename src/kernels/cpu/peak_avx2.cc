@@ -20,6 +20,6 @@ Vector dot(Vector sum, Vector x, Vector y) { return _mm256_add_epi16(sum, _mm256
 
 namespace chorus {
 
-constinit const Int8Unit kAvx2Unit = {"avx2 maddubs", kOperations, multiply};
+constinit const MultiplyUnit kAvx2Unit = {"avx2 maddubs", kOperations, multiply};
 
 }  // namespace chorus

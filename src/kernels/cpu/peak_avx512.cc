@@ -21,6 +21,6 @@ Vector dot(Vector sum, Vector x, Vector y) {
 
 namespace chorus {
 
-constinit const Int8Unit kAvx512Unit = {"avx512 maddubs", kOperations, multiply};
+constinit const MultiplyUnit kAvx512Unit = {"avx512 maddubs", kOperations, multiply};
 
 }  // namespace chorus

@@ -19,6 +19,6 @@ Vector dot(Vector sum, Vector x, Vector y) { return _mm512_dpbusd_epi32(sum, x, 
 
 namespace chorus {
 
-constinit const Int8Unit kAvx512VnniUnit = {"avx512 vpdpbusd", kOperations, multiply};
+constinit const MultiplyUnit kAvx512VnniUnit = {"avx512 vpdpbusd", kOperations, multiply};
 
 }  // namespace chorus

@@ -19,6 +19,6 @@ Vector dot(Vector sum, Vector x, Vector y) { return _mm256_dpbusd_avx_epi32(sum,
 
 namespace chorus {
 
-constinit const Int8Unit kAvxVnniUnit = {"avx vpdpbusd", kOperations, multiply};
+constinit const MultiplyUnit kAvxVnniUnit = {"avx vpdpbusd", kOperations, multiply};
 
 }  // namespace chorus

@@ -5,9 +5,13 @@
 namespace chorus {
 
 // One in each file that is compiled for its instruction set; cpu_id.h says which may be called.
-extern const Int8Unit kAvx2Unit;
-extern const Int8Unit kAvxVnniUnit;
-extern const Int8Unit kAvx512Unit;
-extern const Int8Unit kAvx512VnniUnit;
+extern const MultiplyUnit kAvx2Unit;
+extern const MultiplyUnit kAvxVnniUnit;
+extern const MultiplyUnit kAvx512Unit;
+extern const MultiplyUnit kAvx512VnniUnit;
+extern const MultiplyUnit kAvx2F32Unit;
+extern const MultiplyUnit kAvx512F32Unit;
+extern const MultiplyUnit kAvx512Bf16Unit;
+extern const MultiplyUnit kAmxUnit;
 
 }  // namespace chorus

@@ -34,9 +34,11 @@ __m256i first_lanes(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 Floats load_n(const float* p, int n) {
+  if (n == 16) return load(p);
   return {_mm256_maskload_ps(p, first_lanes(n)), _mm256_maskload_ps(p + 8, first_lanes(n - 8))};
 }
 void store_n(float* p, Floats x, int n) {
+  if (n == 16) return store(p, x);
   _mm256_maskstore_ps(p, first_lanes(n), x.low);
   _mm256_maskstore_ps(p + 8, first_lanes(n - 8), x.high);
 }

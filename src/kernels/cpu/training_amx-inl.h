@@ -3,26 +3,11 @@
 // BaseProduct on AMX tiles: 32 rows times two units, four sums that share their operands; included after
 // training_bf16-inl.h, whose packed dy and tiles it reads.
 
+#include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/training_bf16-inl.h"
 
 namespace chorus {
 namespace {
-
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-
-// All eight are 16 rows of 64 bytes.
-void configure_tiles() {
-  TileConfig config;
-  for (int i = 0; i < 8; ++i) {
-    config.rows[i] = 16;
-    config.row_bytes[i] = 64;
-  }
-  asm volatile("ldtilecfg %0" : : "m"(config));
-}
 
 // GCC's intrinsics do not say what memory they read and write.
 void fence() { asm volatile("" : : : "memory"); }
@@ -39,9 +24,9 @@ struct SumTiles {
 // sums = the products, added if `add`.
 template <int kBlocks, int kUnits>
 void multiply_tiles(const BaseProduct::Args& args, int row, int column, bool add, const SumTiles& sums) {
-  const int64_t unit_bytes = unit_bytes_of(args.count), n = args.task->weight->rows;
+  const int64_t unit_bytes = unit_bytes_of(args.count);
   const std::byte* a = packed_rows(args, row);
-  const std::byte* a_next = a + (n + 31) / 32 * 1024;
+  const std::byte* a_next = a + args.block_bytes;
   const std::byte* b = args.tile + column / kUnit * unit_bytes;
   const std::byte* b_next = b + unit_bytes;
   if (add) {
@@ -55,8 +40,8 @@ void multiply_tiles(const BaseProduct::Args& args, int row, int column, bool add
     if (kBlocks > 1) _tile_zero(2);
     if (kBlocks > 1 && kUnits > 1) _tile_zero(3);
   }
-  for (int at = 0; at < args.count;
-       at += kPackedOutputs, a += 1024, a_next += 1024, b += 1024, b_next += 1024) {
+  for (int n = 0; n < args.count;
+       n += kPackedOutputs, a += kTileBytes, a_next += kTileBytes, b += kTileBytes, b_next += kTileBytes) {
     _tile_loadd(4, a, 64);
     _tile_loadd(6, b, 64);
     if (kUnits > 1) _tile_loadd(7, b_next, 64);

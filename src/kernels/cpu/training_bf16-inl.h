@@ -11,6 +11,9 @@
 namespace chorus {
 namespace {
 
+constexpr int kPairs = kStripRows / 2;       // of outputs, in a strip
+constexpr int kTileBytes = kStripRows * 64;  // of 32 outputs
+
 using Pairs = __m512bh;
 
 __m512i as_ints(Pairs x) { return reinterpret_cast<__m512i>(x); }
@@ -19,7 +22,7 @@ Pairs load_pairs_of(const void* p) { return reinterpret_cast<Pairs>(_mm512_loadu
 __m512i to_bf16(Floats low, Floats high) { return as_ints(_mm512_cvtne2ps_pbh(high, low)); }
 
 void pack_bf16(const float* dy, int64_t dy_stride, int rows, int n, std::byte* packed) {
-  for (int from = 0; from < n; from += kPackedOutputs, packed += kStripRows * 64) {
+  for (int from = 0; from < n; from += kPackedOutputs, packed += kTileBytes) {
     const int first = lanes_left(n - from), second = n - from > kLanes ? lanes_left(n - from - kLanes) : 0;
     for (int r = 0; r < kStripRows; ++r) {
       const float* row = dy + r * dy_stride + from;
@@ -31,8 +34,6 @@ void pack_bf16(const float* dy, int64_t dy_stride, int rows, int n, std::byte* p
   }
 }
 
-constexpr int kPairs = kStripRows / 2;  // of outputs, in a strip
-
 // Words a0 .. a15 b0 .. b15 -> a0 b0 a1 b1 ..
 __m512i interleave(__m512i halves) {
   const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(halves));
@@ -41,7 +42,7 @@ __m512i interleave(__m512i halves) {
 }
 
 // Of a strip and one unit: line p of `out` has the pair p of outputs; those past `rows` are zero.
-void unpack_pairs(const PackedMatrix& w, const std::byte* strip, int rows, int column, int columns,
+void unpack_pairs(const WeightTile& w, const std::byte* strip, int rows, int column, int columns,
                   std::byte* out) {
   Floats x[kUnit];
   unpack_unit(w, strip, rows, column, columns, x);
@@ -139,35 +140,34 @@ void unpack_q4_strip(const std::byte* strip, int column, int columns, int64_t un
   }
 }
 
-void unpack_bf16_strip(const PackedMatrix& w, int row, int column, int columns, int64_t unit_bytes,
-                       std::byte* out) {
+void unpack_bf16_strip(const WeightTile& w, int row, int64_t unit_bytes, std::byte* out) {
   const std::byte* strip = strip_of(w, row);
   if (w.layout == MatrixLayout::kQ4) {
-    return w.has_min ? unpack_q4_strip<true>(strip, column, columns, unit_bytes, out)
-                     : unpack_q4_strip<false>(strip, column, columns, unit_bytes, out);
+    return w.has_min ? unpack_q4_strip<true>(strip, w.column, w.columns, unit_bytes, out)
+                     : unpack_q4_strip<false>(strip, w.column, w.columns, unit_bytes, out);
   }
-  const int rows = strip_width(w.rows, row / kStripRows);
-  for (int c = 0; c < columns; c += kUnit, out += unit_bytes) {
+  for (int c = 0; c < w.columns; c += kUnit, out += unit_bytes) {
     if (w.layout == MatrixLayout::kQ8) {
-      unpack_q8_pairs(strip, column + c, out);
+      unpack_q8_pairs(strip, w.column + c, out);
     } else {
-      unpack_pairs(w, strip, rows, column + c, columns - c, out);
+      unpack_pairs(w, strip, width_of(w, row), w.column + c, w.columns - c, out);
     }
   }
 }
 
-// Bytes of a unit's part of a tile.
-int64_t unit_bytes_of(int count) { return int64_t{(count + 31) / 32} * 16 * 64; }
+int whole_tiles(int count) { return (count + kPackedOutputs - 1) / kPackedOutputs; }
+// Of a unit's part of a tile.
+int64_t unit_bytes_of(int count) { return int64_t{whole_tiles(count)} * kTileBytes; }
 
-void unpack_bf16(const PackedMatrix& w, int n, int count, int column, int columns, std::byte* tile) {
-  const int64_t unit_bytes = unit_bytes_of(count);
-  const int padded = (count + 31) / 32 * 32;
+void unpack_bf16(const WeightTile& w, std::byte* tile) {
+  const int64_t unit_bytes = unit_bytes_of(w.count);
+  const int padded = whole_tiles(w.count) * kPackedOutputs;
   for (int row = 0; row < padded; row += kStripRows, tile += kPairs * 64) {
-    if (row < count) {
-      unpack_bf16_strip(w, n + row, column, columns, unit_bytes, tile);
+    if (row < w.count) {
+      unpack_bf16_strip(w, row, unit_bytes, tile);
       continue;
     }
-    for (int unit = 0; unit * kUnit < columns; ++unit) {
+    for (int unit = 0; unit * kUnit < w.columns; ++unit) {
       for (int p = 0; p < kPairs; ++p) {
         _mm512_storeu_si512(tile + unit * unit_bytes + p * 64, _mm512_setzero_si512());
       }
@@ -183,8 +183,7 @@ void add_to_dx(const BaseProduct::Args& args, int row, int column, Floats sum) {
 }
 
 const std::byte* packed_rows(const BaseProduct::Args& args, int row) {
-  const int64_t n = args.task->weight->rows;
-  return args.packed + row / kStripRows * ((n + 31) / 32 * 1024) + args.n / kPackedOutputs * 1024;
+  return args.packed + row / kStripRows * args.block_bytes + args.n / kPackedOutputs * kTileBytes;
 }
 
 constexpr int kDotRows = 8;  // divides 16
@@ -201,7 +200,7 @@ void dot_tile(const BaseProduct::Args& args, int row, int column) {
 #pragma GCC unroll 3
     for (int u = 0; u < kUnits; ++u) sums[r][u] = broadcast(0);
   }
-  for (int n = 0; n < args.count; n += kPackedOutputs, a += 1024) {
+  for (int n = 0; n < args.count; n += kPackedOutputs, a += kTileBytes) {
     for (int pair = 0; pair < 16; ++pair, b += 64) {
       Pairs w[kUnits];
 #pragma GCC unroll 3

@@ -25,21 +25,30 @@ struct ProductArgs {
 };
 constexpr int kProductPiece = 256;
 
-// The columns [begin, end) of a strip of weights or more: begin is a multiple of 16.
-constexpr int kUnit = 16;
+constexpr int kUnit = 16;  // columns that are unpacked together
 
-// dx (+)= dy W over a piece of W's rows (the outputs) and some units of its columns, W being unpacked once
-// for all rows of dy. What a tile and the packed dy look like is between the functions of one table.
+// `count` rows of W (the outputs), the first of a strip onwards, times some of its columns.
+struct WeightTile {
+  const std::byte* strips = nullptr;  // the first row's
+  size_t strip_bytes = 0;
+  MatrixLayout layout = MatrixLayout::kF32;
+  bool has_min = false;
+  int rows_left = 0;                       // of W, from the first on
+  int count = 0, column = 0, columns = 0;  // column is a multiple of 16; all of these exist
+};
+
+// dx (+)= dy W over a piece of the outputs and some columns, W being unpacked once for all rows of dy. What
+// an unpacked tile and the packed dy look like is between the functions of one table.
 struct BaseProduct {
   int piece = 0;    // outputs of a tile, a multiple of 32
   int columns = 0;  // of a tile at most, a multiple of 16
   // 16 rows of dy, or as many as there are; null: `multiply` reads dy itself.
   void (*pack)(const float* dy, int64_t dy_stride, int rows, int n, std::byte* packed) = nullptr;
-  // W[n .. n + count - 1, column .. column + columns - 1]; all of them exist.
-  void (*unpack)(const PackedMatrix& w, int n, int count, int column, int columns, std::byte* tile) = nullptr;
+  void (*unpack)(const WeightTile&, std::byte* tile) = nullptr;
   struct Args {
     const LinearBackwardTask* task = nullptr;
     const std::byte* packed = nullptr;  // the task's dy
+    int64_t block_bytes = 0;            // from 16 rows of it to the next
     int n = 0, count = 0, columns = 0, rows = 0;
     const std::byte* tile = nullptr;
     float* dx = nullptr;  // at the first column

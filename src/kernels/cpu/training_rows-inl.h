@@ -130,12 +130,13 @@ void transpose_matrix(const float* x, int64_t x_stride, int rows, int cols, bool
 // Rows of [rows][cols] floats whose lanes outside begin..end - 1 count as `none`.
 Floats load_seen(const float* row, int i, int begin, int end, Floats none) {
   const int from = begin > i ? begin - i : 0, to = end - i < kLanes ? end - i : kLanes;
+  if (from == 0 && to == kLanes) return load(row + i);
   if (from >= to || from >= kLanes) return none;
   return select_lanes(from, to, load(row + i), none);
 }
 
 // What is less beside the largest, 1, counts as nothing: products with it would be subnormal, and slow.
-Floats exp_or_none(Floats x) {
+[[gnu::always_inline]] inline Floats exp_or_none(Floats x) {
   const Floats least = broadcast(0x1p-100f), share = exp(x);
   return select_less(share, least, broadcast(0), share);
 }
@@ -181,6 +182,11 @@ void softmax_backward(float* products, float* d_weights, int begin, int end, int
   }
 }
 
+// `yes` in the first lanes.
+Floats keep_first(int lanes, Floats yes, Floats no) {
+  return lanes == kLanes ? yes : select_lanes(0, lanes, yes, no);
+}
+
 // x = exp(x - top), or left as it is unless `keep`; returns their sum, in double: of a hundred thousand terms
 // it shall lose nothing.
 double sum_exp(float* x, int count, Floats top, bool keep) {
@@ -192,7 +198,7 @@ double sum_exp(float* x, int count, Floats top, bool keep) {
     for (int i = from; i < end; i += kLanes) {
       const int lanes = lanes_left(end - i);
       const Floats share = exp_or_none(sub(load_n(x + i, lanes), top));
-      sum = add(sum, select_lanes(0, lanes, share, broadcast(0)));
+      sum = add(sum, keep_first(lanes, share, broadcast(0)));
       if (keep) store_n(x + i, share, lanes);
     }
     total += double{reduce_add(sum)};
@@ -207,7 +213,7 @@ void cross_entropy(const CrossEntropyArgs& args, int64_t row) {
   Floats largest = broadcast(-__builtin_inff());
   for (int i = 0; i < args.vocab; i += kLanes) {
     const int lanes = lanes_left(args.vocab - i);
-    largest = max(largest, select_lanes(0, lanes, load_n(logits + i, lanes), largest));
+    largest = max(largest, keep_first(lanes, load_n(logits + i, lanes), largest));
   }
   const float max = reduce_max(largest);
   const Floats top = broadcast(max);

@@ -26,6 +26,19 @@ void pack_rows(const BaseProduct& base, TeamMember& member, const LinearBackward
   member.barrier();
 }
 
+WeightTile tile_of(const PackedMatrix& w, int n, int count, int column, int columns) {
+  WeightTile tile;
+  tile.strip_bytes = strip_bytes(w.layout, w.has_min, w.cols);
+  tile.strips = w.data + tile.strip_bytes * static_cast<size_t>(n / kStripRows);
+  tile.layout = w.layout;
+  tile.has_min = w.has_min;
+  tile.rows_left = w.rows - n;
+  tile.count = count;
+  tile.column = column;
+  tile.columns = columns;
+  return tile;
+}
+
 // dx of the columns [column, column + columns), as many as a tile has at most.
 void multiply_columns(const BaseProduct& base, const LinearBackwardArgs& args, int column, int columns) {
   const int k = args.tasks[0].weight->cols;
@@ -41,13 +54,14 @@ void multiply_columns(const BaseProduct& base, const LinearBackwardArgs& args, i
   for (const LinearBackwardTask& task : args.tasks) {
     const int n = task.weight->rows;
     product.task = &task;
+    product.block_bytes = packed_dy_bytes(n);
     for (product.n = 0; product.n < n; product.n += base.piece) {
       product.count = std::min(base.piece, n - product.n);
-      base.unpack(*task.weight, product.n, product.count, column, columns, args.own);
+      base.unpack(tile_of(*task.weight, product.n, product.count, column, columns), args.own);
       base.multiply(product);
       product.add = true;
     }
-    product.packed += blocks * packed_dy_bytes(n);
+    product.packed += blocks * product.block_bytes;
   }
 }
 

@@ -57,7 +57,7 @@ void unpack_dense_columns(const std::byte* strip, int width, int column, int col
 }
 
 // x[r] = 16 columns of row r of a strip, from `column` on, of which `columns` exist.
-void unpack_unit(const PackedMatrix& w, const std::byte* strip, int width, int column, int columns,
+void unpack_unit(const WeightTile& w, const std::byte* strip, int width, int column, int columns,
                  Floats (&x)[kUnit]) {
   switch (w.layout) {
     case MatrixLayout::kF32:
@@ -80,21 +80,21 @@ void unpack_unit(const PackedMatrix& w, const std::byte* strip, int width, int c
   transpose(x);
 }
 
-const std::byte* strip_of(const PackedMatrix& w, int row) {
-  return w.data + strip_bytes(w.layout, w.has_min, w.cols) * static_cast<size_t>(row / kStripRows);
+// Of the strip whose first row is `row` of the tile.
+const std::byte* strip_of(const WeightTile& w, int row) {
+  return w.strips + w.strip_bytes * static_cast<size_t>(row / kStripRows);
 }
+int width_of(const WeightTile& w, int row) { return lanes_left(w.rows_left - row); }
 
-void unpack_f32(const PackedMatrix& w, int n, int count, int column, int columns, std::byte* tile) {
+void unpack_f32(const WeightTile& w, std::byte* tile) {
   auto* out = reinterpret_cast<float*>(tile);
-  for (int row = 0; row < count; row += kStripRows) {
-    const std::byte* strip = strip_of(w, n + row);
-    const int rows = count - row < kStripRows ? count - row : kStripRows;
-    const int width = strip_width(w.rows, (n + row) / kStripRows);
-    for (int c = 0; c < columns; c += kUnit) {
+  for (int row = 0; row < w.count; row += kStripRows) {
+    const int rows = lanes_left(w.count - row), width = width_of(w, row);
+    for (int c = 0; c < w.columns; c += kUnit) {
       Floats x[kUnit];
-      unpack_unit(w, strip, width, column + c, columns - c, x);
-      const int lanes = lanes_left(columns - c);
-      for (int r = 0; r < rows; ++r) store_n(out + (row + r) * columns + c, x[r], lanes);
+      unpack_unit(w, strip_of(w, row), width, w.column + c, w.columns - c, x);
+      const int lanes = lanes_left(w.columns - c);
+      for (int r = 0; r < rows; ++r) store_n(out + (row + r) * w.columns + c, x[r], lanes);
     }
   }
 }
