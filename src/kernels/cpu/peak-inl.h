@@ -1,6 +1,6 @@
-// The loop of an MultiplyUnit over `dot`, as often as registers allow without one waiting for another. Included
-// by one file per instruction set, which defines Vector (bytes, or the sums that its dot() adds to, of 16 or
-// 32 bits), zero(), bytes(value) and dot().
+// The loop of a MultiplyUnit over `dot`, as often as registers allow without one waiting for another.
+// Included by one file per instruction set, which defines Vector (bytes, or the sums that its dot() adds to,
+// of 16 or 32 bits), zero(), bytes(value) and dot().
 
 namespace chorus {
 namespace {
