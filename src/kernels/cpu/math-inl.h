@@ -6,7 +6,8 @@
 namespace chorus {
 namespace {
 
-[[gnu::always_inline]] inline Floats polynomial(Floats x, const float* coefficients, int count) {  // highest power first
+[[gnu::always_inline]] inline Floats polynomial(Floats x, const float* coefficients,
+                                                int count) {  // highest power first
   Floats y = broadcast(coefficients[0]);
   for (int i = 1; i < count; ++i) y = fma(y, x, broadcast(coefficients[i]));
   return y;
