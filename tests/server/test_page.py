@@ -1,0 +1,204 @@
+"""The built-in page in a real browser: Debian's chromium, driven by Playwright."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from harness import wait_for
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+WIDTHS = (360, 768, 1280, 2560)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens the page of a server; what goes wrong in it fails the test at its end."""
+    contexts, troubles = [], []
+
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # a stream that the page or its end has stopped
+            troubles.append(f"{request.url}: {request.failure}")
+
+    def opened(server, path="/", **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda message: troubles.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("requestfailed", failed)
+        page.on("request", lambda request: request.url.startswith((server.url, "data:")) or troubles.append(request.url))
+        page.on("response", lambda answer: answer.status < 400 or troubles.append(f"{answer.url}: {answer.status}"))
+        page.goto(server.url + path)
+        playwright.expect(page.locator("#status")).to_have_attribute("data-status", "ready")
+        until(page, "document.querySelectorAll('#cards .card').length > 1")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def until(page, condition, seconds=30):
+    """Polls from outside: the page's policy lets nothing be evaluated in it for long."""
+    wait_for(lambda: page.evaluate(condition), seconds, condition)
+
+
+def ask(page, text, tokens):
+    page.locator("summary:has([data-i18n='settings.title'])").click()
+    page.fill("#temperature", "0")
+    page.fill("#max-tokens", str(tokens))
+    page.fill("#prompt", text)
+    page.press("#prompt", "Enter")
+
+
+def test_what_is_served(open_page, real):
+    page = open_page(real)
+    names = page.locator("#cards h3").all_text_contents()
+    assert sorted(names) == sorted(real.models())
+    policy = real.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "unsafe" not in policy
+    assert page.title().startswith("Chorus")
+
+
+def test_a_chat_streams(open_page, real):
+    page = open_page(real)
+    before = page.locator("#log").inner_text()
+    ask(page, "Who rules this forest?", 40)
+    until(page, "document.querySelector('#log').innerText.length > 60")
+    until(page, "!document.querySelector('#send').hidden && document.querySelector('#stop').hidden")
+    text = page.locator("#log").inner_text()
+    assert "Who rules this forest?" in text and len(text) > len(before) + 60
+
+
+def test_stop(open_page, real):
+    page = open_page(real)
+    ask(page, "Tell me a long story.", 4000)
+    page.locator("#stop").click()
+    until(page, "document.querySelector('#stop').hidden")
+    real.wait_idle(20)
+
+
+def test_model_text_is_never_markup(open_page, real):
+    page = open_page(real)
+    evil = "<img src=x onerror=alert(1)><b>bold</b>"
+    ask(page, evil, 5)
+    until(page, "document.querySelector('#stop').hidden")
+    assert evil in page.locator("#log").inner_text()
+    assert page.locator("#log img, #log b").count() == 0
+
+
+def test_the_numbers_move(open_page, real):
+    page = open_page(real)
+    number = "Number(document.querySelector('#tile-running').textContent)"
+    body = {"model": "elf", "prompt": "Hello", "max_tokens": 1500, "ignore_eos": True, "stream": True, "n": 4}
+    with real.post("/v1/completions", body, stream=True) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        until(page, f"{number} === 4")
+        until(page, "parseFloat(document.querySelector('#tile-rate').textContent) > 0")
+        assert "elf" in page.locator("#voices").inner_text()
+    until(page, f"{number} === 0")
+
+
+def test_languages(open_page, real):
+    english = open_page(real, locale="en-GB")
+    chinese = open_page(real, locale="zh-TW")
+    assert english.locator("#send").inner_text() == "Send"
+    assert re.search("[\u4e00-\u9fff]", chinese.locator("#send").inner_text())
+    assert chinese.evaluate("document.documentElement.lang") == "zh-Hant"
+    english.locator("#language-button").click()
+    assert english.locator("#send").inner_text() == chinese.locator("#send").inner_text()
+    keys = "import('/web/{}.js').then((texts) => Object.keys(texts.default).sort())"
+    assert english.evaluate(keys.format("en")) == english.evaluate(keys.format("zh-hant"))
+    used = english.evaluate("[...document.querySelectorAll('[data-i18n]')].map((e) => e.dataset.i18n)")
+    assert set(used) <= set(english.evaluate(keys.format("en")))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_overflows(open_page, real, width):
+    page = open_page(real, viewport={"width": width, "height": 800})
+    for view in ("adapters", "chat", "live"):
+        button = page.locator(f".views button[data-view={view}]")
+        if button.is_visible():
+            button.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+# Each text's colour against the nearest background behind it, as WCAG computes contrast.
+CONTRAST = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+  const parse = (colour) => {  // of any form
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (c) => { const v = c / 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const element of document.querySelectorAll("h1, h2, h3, p, button, label, dt, dd, summary, th, textarea")) {
+    if (!element.checkVisibility() || element.disabled || !(element.textContent.trim() || element.value)) continue;
+    const [a, b] = [luminance(parse(getComputedStyle(element).color)), luminance(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push(`${element.tagName} ${element.textContent.trim().slice(0, 20)} ${ratio.toFixed(2)}`);
+  }
+  return low;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(open_page, real, scheme):
+    page = open_page(real, color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_by_keyboard(open_page, real):
+    """Everything is reached by Tab, in sight while it has the focus; Enter sends."""
+    page = open_page(real, viewport={"width": 1280, "height": 900})
+    controls = """[...document.querySelectorAll("button, input, textarea, select, a[href]")]
+        .filter((e) => e.id && e.checkVisibility() && !e.disabled).map((e) => e.id)"""
+    reached = set()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"prompt", "send"} <= set(page.evaluate(controls)) <= reached
+    page.focus("#prompt")
+    page.keyboard.type("Hello")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#log').innerText.includes('Hello')")
+    page.locator("#stop").click(timeout=5000) if page.locator("#stop").is_visible() else None
+
+
+def test_an_adapter_is_loaded_and_unloaded(open_page, start_tiny, fleet_directory):
+    server = start_tiny("--adapters", fleet_directory)
+    wait_for(lambda: server.get("/ready").status_code == 200, 30)
+    page = open_page(server)
+    card = page.locator(".card", has=page.locator("h3", has_text=re.compile("^voice03$")))
+    card.get_by_role("button", name=re.compile("^Unload")).click()
+    wait_for(lambda: "voice03" not in server.models(), 10)
+    playwright.expect(card).to_have_count(0)
+    assert json.loads(server.get("/v1/models").text)["data"]
+    page.close()
+    assert server.stop() == 0
