@@ -5,8 +5,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <random>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
@@ -80,6 +82,19 @@ void AtomicFile::write_through(std::span<const std::byte> bytes) {
 
 void AtomicFile::fail_with(int error_number, std::string_view action) const {
   fail("{}: {}: {}", printable(path_, 300), action, std::strerror(error_number));
+}
+
+void remove_unfinished(const std::string& path) {
+  const std::filesystem::path whole(path);
+  const std::filesystem::path folder = whole.has_parent_path() ? whole.parent_path() : ".";
+  const std::string begin = whole.filename().string() + ".";
+  std::error_code error;
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(begin) && name.ends_with(".tmp")) found.push_back(entry.path());
+  }
+  for (const std::filesystem::path& file : found) std::filesystem::remove(file, error);
 }
 
 }  // namespace chorus

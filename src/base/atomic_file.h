@@ -34,4 +34,8 @@ class AtomicFile {
   bool renamed_ = false;
 };
 
+// Removes what attempts at `path` have left that SIGKILL or a crash cut off. Only where nobody else writes
+// it.
+void remove_unfinished(const std::string& path);
+
 }  // namespace chorus

@@ -43,6 +43,18 @@ TEST(AtomicFile, LeavesNothingWithoutCommit) {
   EXPECT_EQ(dir.entries(), 0u);
 }
 
+TEST(AtomicFile, WhatACrashLeftIsRemoved) {
+  const TestDir dir;
+  for (const char* name : {"f", "f.0123abcd.tmp", "f.tmp2", "g.0123abcd.tmp"}) {
+    AtomicFile file((dir.path / name).string());
+    file.write("x");
+    file.commit();
+  }
+  remove_unfinished(dir.file());
+  EXPECT_FALSE(fs::exists(dir.path / "f.0123abcd.tmp"));
+  EXPECT_EQ(dir.entries(), 3u);
+}
+
 TEST(AtomicFile, NamesTheFileWhenTheDirectoryIsMissing) {
   try {
     AtomicFile file("/nonexistent/x.gguf");

@@ -210,6 +210,10 @@ int run(TuneOptions& options) {
   options.run.base_name = options.runtime.model;
   if (text.chat_template) options.run.template_hash = hash_of(text.chat_template->source());
   Trainer trainer = model.trainer(std::move(tasks), options.limits);
+  const int twice = static_cast<int>(model.model().config.layers.size()) - trainer.kept_layers();
+  std::fprintf(stderr, "%.0f MB beside the model's %.0f; %d layers are computed twice\n",
+               static_cast<double>(trainer.bytes()) / 1e6, static_cast<double>(model.model().bytes()) / 1e6,
+               twice);
   Progress progress(trainer);
   install_interrupt_handler();
   const TuneEnd end = tune(trainer, options.run,

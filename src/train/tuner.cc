@@ -75,6 +75,12 @@ void Tuning::begin() {
     }
     return;
   }
+  for (const char* file : {"/metrics.jsonl", "/loss.svg"}) remove_unfinished(options_.output + file);
+  for (size_t i = 0; i < trainer_.size(); ++i) {
+    for (const std::string_view file : {kPeftConfig, kPeftTensors}) {
+      remove_unfinished(fmt::format("{}/{}", adapter_directory(trainer_, options_.output, i), file));
+    }
+  }
   if (const auto step = load_checkpoint(trainer_, checkpoints_, options_.identity)) {
     metrics_.read(*step);
     note(fmt::format("goes on from step {}", *step));

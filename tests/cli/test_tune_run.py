@@ -81,13 +81,13 @@ def test_the_same_bytes_however_it_is_run(run_chorus, chat_model, elf, tmp_path,
 @pytest.mark.parametrize("moments", [8, 32])
 def test_killed_at_any_point(chorus, run_chorus, chat_model, elf, villain, tmp_path, moments):
     """SIGKILL after times at random, again and again until it is done: the bytes are those of one run."""
-    arguments = [chat_model, elf, villain, *FLAGS, "--moments", moments, "--checkpoint-steps", 1]
+    arguments = [chat_model, elf, villain, *FLAGS, "--epochs", 20, "--moments", moments, "--checkpoint-steps", 1]
     tune(run_chorus, *arguments, "-o", tmp_path / "whole")
     command = list(map(str, [chorus, "tune", *arguments, "-o", tmp_path / "cut", "--resume"]))
     draw, kills = random.Random(moments), 0
     for _ in range(60):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + (draw.uniform(0.01, 0.2) if kills < 25 else 120)
+        deadline = time.monotonic() + (draw.uniform(0.03, 0.25) if kills < 25 else 120)
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         process.kill()
