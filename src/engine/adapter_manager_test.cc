@@ -215,7 +215,7 @@ TEST_F(ManagerTest, StoppingAnswersEveryone) {
                    [&](const AdapterOutcome& outcome, const AdapterSelection&) { note(outcome); });
   manager->validate(".a", [&](const AdapterOutcome& outcome, const AdapterStatus&) { note(outcome); });
   std::thread stop([&] { manager.reset(); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
   go_on.set_value();
   stop.join();
   using enum AdapterProblem;
