@@ -431,8 +431,10 @@ size_t TrainingPass::bytes(const ModelConfig& config, const PassLimits& limits, 
   const size_t rows = static_cast<size_t>(limits.rows);
   const auto width =
       static_cast<size_t>(3 * config.hidden + 3 * config.q_width() + 2 * config.kv_width() + 3 * config.ffn);
+  // Pages are touched as they are used: more than these only by examples of a few tokens.
+  const size_t pages = rows / kPagePositions * 5 / 4 + 1;
   return counting.floats() * sizeof(float) + rows * width * sizeof(float) +
-         KvPages::page_bytes(config, KvType::kF16) * static_cast<size_t>(pages_of(limits));
+         KvPages::page_bytes(config, KvType::kF16) * pages;
 }
 
 }  // namespace chorus
