@@ -74,9 +74,7 @@ void Connection::close() {
   std::exchange(reply_, nullptr)->detach();
 }
 
-void Connection::post_flush() {
-  asio::post(io_.context, [self = shared_from_this()] { self->flush(); });
-}
+void Connection::post_flush() { io_.flush_soon(shared_from_this()); }
 
 void Connection::post_close() {
   asio::post(io_.context, [self = shared_from_this()] { self->close(); });

@@ -34,7 +34,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close();
   bool idle() const { return phase_ == Phase::kReading && parser_.state() == RequestParser::State::kNothing; }
 
-  void post_flush();
+  void post_flush();  // on any thread
+  void flush();       // sends what the answer under way holds, if nothing is being sent
   void post_close();
   bool draining() const { return state_.draining; }
 
@@ -55,7 +56,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse(int status, std::string_view message, std::string_view code, const HttpHeaders& headers,
               std::string_view allowed_origin, bool close);
   void begin_reply(std::string_view allowed_origin, bool close);
-  void flush();
   void send();
   void send_rest();
   void on_sent(error_code error, size_t bytes);

@@ -222,6 +222,15 @@ void HttpServer::drain(std::vector<std::string> keep_answering) {
   for (const auto& io : impl_->threads) asio::post(io->context, [io = io.get()] { io->close_idle(); });
 }
 
+HttpServer::WriteBatch::WriteBatch(HttpServer& server) : server_(server) {
+  ++server_.impl_->state.write_batches;
+}
+
+HttpServer::WriteBatch::~WriteBatch() {
+  if (--server_.impl_->state.write_batches > 0) return;
+  for (const auto& io : server_.impl_->threads) io->post_flushes();
+}
+
 HttpServer::Stats HttpServer::stats() const {
   const ServerState& state = impl_->state;
   return {state.connections, state.requests, state.refused, state.open_connections};

@@ -119,6 +119,19 @@ class HttpServer {
   int open_exchanges() const;  // begun and not answered whole
   void stop();                 // closes what is left and joins the threads; not from a handler
 
+  // While one lives, what is written to answers, by any thread, waits; its end sends it all with one wake-up
+  // of each I/O thread, where each answer would cost one. For a moment: clients wait.
+  class WriteBatch {
+   public:
+    explicit WriteBatch(HttpServer& server);
+    ~WriteBatch();
+    WriteBatch(const WriteBatch&) = delete;
+    WriteBatch& operator=(const WriteBatch&) = delete;
+
+   private:
+    HttpServer& server_;
+  };
+
   struct Stats {
     uint64_t connections = 0, requests = 0, refused = 0;
     int open_connections = 0;

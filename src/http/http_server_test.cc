@@ -234,6 +234,35 @@ TEST(HttpServerTest, KeepsTheOrderOfWritesFromAnyThread) {
   reader.join();
 }
 
+TEST(HttpServerTest, WritesOfABatchGoOutAtItsEnd) {
+  HttpOptions options;
+  options.threads = 1;
+  TestServer server(options);
+  std::vector<TestClient> clients;
+  for (size_t i = 0; i < 3; ++i) {
+    clients.push_back(server.connect());
+    clients.back().send(post("/hold", "{}"));
+    ASSERT_TRUE(wait_for([&] { return server.all_held().size() == i + 1; }));
+  }
+  const auto nothing_came = [](TestClient& client) {
+    pollfd ready{client.descriptor(), POLLIN, 0};
+    return ::poll(&ready, 1, 0) == 0;
+  };
+  {
+    const HttpServer::WriteBatch outer(server.server());
+    {
+      const HttpServer::WriteBatch inner(server.server());
+      for (const auto& exchange : server.all_held()) exchange->begin(200, "text/event-stream");
+    }
+    server.all_held()[0]->write("data: 1\n\n");
+    server.ask(kGet);  // the I/O thread has had its turn
+    EXPECT_TRUE(std::ranges::all_of(clients, nothing_came));
+  }
+  EXPECT_TRUE(clients[0].receive_through("data: 1\n\n").starts_with("HTTP/1.1 200"));
+  for (const size_t i : {1, 2})
+    EXPECT_TRUE(clients[i].receive_through("\r\n\r\n").starts_with("HTTP/1.1 200"));
+}
+
 TEST(HttpServerTest, DrainsWithoutCuttingAnybodyOff) {
   TestServer server;
   TestClient idle = server.connect(), busy = server.connect();

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "http/connection.h"
@@ -49,6 +51,32 @@ std::string ServerState::new_id() {
 
 bool ServerState::takes(const std::string& path) const {
   return !draining || std::find(keep_answering.begin(), keep_answering.end(), path) != keep_answering.end();
+}
+
+// Whoever ends the last batch and whoever flushes beside it each look after their own change, so one of them
+// posts.
+void IoThread::flush_soon(std::shared_ptr<Connection> connection) {
+  {
+    const std::lock_guard lock(flush_mutex);
+    to_flush.push_back(std::move(connection));
+  }
+  if (state.write_batches == 0) post_flushes();
+}
+
+void IoThread::post_flushes() {
+  {
+    const std::lock_guard lock(flush_mutex);
+    if (to_flush.empty() || std::exchange(flush_posted, true)) return;
+  }
+  asio::post(context, [this] {
+    std::vector<std::shared_ptr<Connection>> now;
+    {
+      const std::lock_guard lock(flush_mutex);
+      now.swap(to_flush);
+      flush_posted = false;
+    }
+    for (const auto& connection : now) connection->flush();
+  });
 }
 
 void IoThread::sweep() {

@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -37,6 +38,7 @@ struct ServerState {
   std::atomic<int> open_connections{0}, open_exchanges{0};
   std::atomic<size_t> body_bytes{0};  // of all requests that are being read or answered
   std::atomic<uint64_t> connections{0}, requests{0}, refused{0};
+  std::atomic<int> write_batches{0};  // HttpServer::WriteBatch
 
  private:
   const uint64_t id_salt_;
@@ -47,6 +49,11 @@ struct ServerState {
 struct IoThread {
   explicit IoThread(ServerState& server) : state(server), context(1), sweep_timer(context) {}
 
+  // On any thread: flushes the connection on this one, together with the others that were named until then.
+  // During a WriteBatch they wait for post_flushes().
+  void flush_soon(std::shared_ptr<Connection> connection);
+  void post_flushes();
+
   void sweep();  // closes what is past its deadline, and again after kSweepPeriod
   void close_all();
   void close_idle();
@@ -56,6 +63,9 @@ struct IoThread {
   asio::steady_timer sweep_timer;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
   bool stopping = false;  // what is accepted now is closed
+  std::mutex flush_mutex;
+  std::vector<std::shared_ptr<Connection>> to_flush;
+  bool flush_posted = false;
   std::thread thread;
 };
 

@@ -5,8 +5,9 @@
 
 namespace chorus {
 
-Delivery::Delivery(Engine& engine)
+Delivery::Delivery(Engine& engine, HttpServer& http)
     : engine_(engine),
+      http_(http),
       loop_(std::make_unique<EngineLoop>(engine, [this] { wake_.release(); })),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
@@ -84,6 +85,7 @@ void Delivery::deliver(const TokenEvent& event) {
 
 // Sends what this turn's events have made, once for each answer.
 void Delivery::settle() {
+  const HttpServer::WriteBatch batch(http_);
   for (const std::shared_ptr<Answer>& answer : touched_) {
     answer->touched = false;
     answer->flush();

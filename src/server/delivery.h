@@ -18,8 +18,8 @@ namespace chorus {
 // and events are made here, never on the engine's thread.
 class Delivery {
  public:
-  // `engine` must outlive it, and nobody else may submit to it.
-  explicit Delivery(Engine& engine);
+  // `engine` and `http` must outlive it, and nobody else may submit to the engine.
+  Delivery(Engine& engine, HttpServer& http);
   ~Delivery();  // what runs is cancelled, its clients get an error
 
   // Submits every prompt; from then on the answer goes its way, and is cancelled when its client leaves.
@@ -42,6 +42,7 @@ class Delivery {
   void abandon(const std::weak_ptr<Answer>& answer);
 
   Engine& engine_;
+  HttpServer& http_;
   std::mutex mutex_;
   std::unordered_map<uint64_t, Route> routes_;  // by the engine's id
   std::atomic<int> answers_{0};

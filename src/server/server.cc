@@ -45,7 +45,7 @@ struct Server::Parts {
   Parts(Runtime& runtime, const ServerOptions& options, HttpServer& http)
       : slots(options.service.key_concurrency),
         metrics(options.service.served_name, options.service.version),
-        delivery(runtime.engine()),
+        delivery(runtime.engine(), http),
         work(options.service.workers, kMaxWaitingWork),
         adapters(runtime.adapters(), options.adapters),
         services{.options = options.service,
