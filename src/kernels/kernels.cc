@@ -19,7 +19,8 @@ struct Entry {
 bool always() { return true; }
 
 // Best first.
-constexpr Entry kEntries[] = {{&kAvx512VnniKernels, has_avx512_vnni},
+constexpr Entry kEntries[] = {{&kAmxKernels, has_amx_int8},
+                              {&kAvx512VnniKernels, has_avx512_vnni},
                               {&kAvx512Bf16Kernels, has_avx512_bf16},
                               {&kAvx512Kernels, has_avx512},
                               {&kAvxVnniKernels, has_avx_vnni},

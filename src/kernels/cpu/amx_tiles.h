@@ -21,5 +21,26 @@ void configure_tiles() {
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
 
+// The tile's number as a template argument, where the compiler's own intrinsics want it as a literal. Loads
+// and stores are of 16 or fewer rows, `stride` bytes apart.
+template <int kTile>
+void tile_zero() {
+  asm volatile("tilezero %%tmm%c0" : : "n"(kTile));
+}
+template <int kTile>
+void tile_load(const void* from, int64_t stride) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "n"(kTile) : "memory");
+}
+template <int kTile>
+void tile_store(void* to, int64_t stride) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "n"(kTile) : "memory");
+}
+// sums += rows of signed bytes times signed weights
+template <int kSums, int kRows, int kWeights>
+void tile_multiply_int8() {
+  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "n"(kSums), "n"(kRows), "n"(kWeights));
+}
+void tile_release() { asm volatile("tilerelease"); }
+
 }  // namespace
 }  // namespace chorus

@@ -17,10 +17,11 @@ bool has_bit_7_1(unsigned bit) {  // of leaf 7, subleaf 1
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & bit) != 0;
 }
 
-bool has_amx_bf16_instructions() {
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
+bool has_amx(unsigned products) {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kTile) != 0 && (edx & kBf16) != 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxTile) != 0 &&
+         (edx & products) != 0;
 }
 
 // Fails where the kernel does not know the request or does not save the registers.
@@ -45,6 +46,8 @@ bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vn
 
 bool has_avx512_bf16() { return has_avx512_vnni() && has_bit_7_1(bit_AVX512BF16); }
 
-bool has_amx_bf16() { return has_avx512_bf16() && has_amx_bf16_instructions() && request_tile_registers(); }
+bool has_amx_int8() { return has_avx512_vnni() && has_amx(kAmxInt8) && request_tile_registers(); }
+
+bool has_amx_bf16() { return has_avx512_bf16() && has_amx(kAmxBf16) && request_tile_registers(); }
 
 }  // namespace chorus

@@ -8,6 +8,8 @@ bool has_avx_vnni();  // with AVX2
 bool has_avx512();    // F, BW, VL, DQ
 bool has_avx512_vnni();
 bool has_avx512_bf16();  // with VNNI
-bool has_amx_bf16();     // with AVX-512 BF16; asks the operating system for the tile registers
+// Of AMX, which the operating system is asked to save the tile registers for:
+bool has_amx_int8();  // with AVX-512 VNNI
+bool has_amx_bf16();  // with AVX-512 BF16
 
 }  // namespace chorus

@@ -104,5 +104,6 @@ constinit const Kernels kAvxVnniKernels = make_table<kAvxVnniLeaves>("avxvnni");
 constinit const Kernels kAvx512Kernels = make_table<kAvx512Leaves>("avx512");
 constinit const Kernels kAvx512VnniKernels = make_table<kAvx512VnniLeaves>("avx512vnni");
 constinit const Kernels kAvx512Bf16Kernels = make_table<kAvx512Bf16Leaves>("avx512bf16");
+constinit const Kernels kAmxKernels = make_table<kAmxLeaves>("amx");
 
 }  // namespace chorus

@@ -82,5 +82,6 @@ extern const Leaves kAvxVnniLeaves;
 extern const Leaves kAvx512Leaves;
 extern const Leaves kAvx512VnniLeaves;
 extern const Leaves kAvx512Bf16Leaves;
+extern const Leaves kAmxLeaves;
 
 }  // namespace chorus
