@@ -225,6 +225,15 @@ TEST_P(LoraTest, TakesManySlices) {
   check_products(kernels(), p, 4, "many slices");
 }
 
+// Three of the four pieces in which u is summed then have no columns.
+TEST_P(LoraTest, TakesAnInputOfOneBlock) {
+  for (const MatrixLayout layout : {MatrixLayout::kQ8, MatrixLayout::kF32}) {
+    GroupProblem p = make_group(kernels(), {40}, 50, 40);
+    add_adapter(p, layout, {4}, 0, 40);
+    check_products(kernels(), p, 2, "one block");
+  }
+}
+
 double activated(Activation activation, double g) {
   if (activation == Activation::kSilu) return g / (1 + std::exp(-g));
   return 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g)));

@@ -130,6 +130,9 @@ struct CrossEntropyArgs {
 
 struct TrainingKernels {
   const char* name;
+  // The ops of the forward pass, where it has some of its own; nullptr: the engine's. Those of "amx" round
+  // what linear_group multiplies to bf16: further from the engine's int8 than from f32.
+  const Kernels* forward;
   void (*linear_backward)(Stream&, const LinearBackwardArgs&);
   void (*lora_backward)(Stream&, const LoraBackwardArgs&);
   void (*dropout)(Stream&, const DropoutArgs&);
@@ -141,9 +144,9 @@ struct TrainingKernels {
 
 // The table of that name, or the one that goes with kernels of that name (see find_kernels). "reference" sums
 // in double and dequantizes exactly. "portable", "avx2" and "avx512" multiply in f32. "avx512bf16" and "amx"
-// (its tiles, which are an order of magnitude faster) are "avx512" but for linear_backward, which rounds dy
-// and W to bf16 and sums in f32; the best of the three goes with "avx512vnni". nullptr: not built in, or this
-// machine cannot run it.
+// (its tiles, which are an order of magnitude faster) are "avx512" but for linear_backward, and of "amx"
+// lora_backward, which round what they multiply to bf16 and sum in f32; the best of the three goes with
+// "avx512vnni". nullptr: not built in, or this machine cannot run it.
 const TrainingKernels* find_training_kernels(std::string_view name);
 
 // All that this machine can run, best first, under their own names; "reference" is the last.

@@ -16,6 +16,7 @@ using Floats = std::vector<float>;
 double product_tolerance(const TrainingKernels& kernels, bool base, int depth) {
   const std::string name = kernels.name;
   if (base && (name == "avx512bf16" || name == "amx")) return 0x1p-8;
+  if (name == "amx") return 0x1p-7;  // an adapter's have two products in a row
   return kRoundoff * (name == "reference" ? 2 : std::sqrt(depth) + 4);
 }
 

@@ -306,6 +306,7 @@ void cross_entropy(Stream& stream, const CrossEntropyArgs& args) {
 
 const TrainingKernels kReferenceTrainingKernels = {
     .name = "reference",
+    .forward = nullptr,
     .linear_backward = linear_backward,
     .lora_backward = lora_backward,
     .dropout = dropout,

@@ -125,12 +125,18 @@ PassLimits Trainer::Impl::pass_limits(const std::vector<TuneTask>& tasks, const 
   return out;
 }
 
+const Kernels& forward_kernels(const Kernels& kernels, bool exact) {
+  const Kernels* own = find_training_kernels(kernels.name)->forward;
+  return own == nullptr || exact ? kernels : *own;
+}
+
 Trainer::Impl::Impl(const Model& m, const Kernels& kernels, ThreadTeam& t, std::vector<TuneTask> tasks,
                     const TrainerLimits& l)
     : model(m),
       team(t),
       limits(pass_limits(tasks, l)),
-      pass(m, kernels, *find_training_kernels(kernels.name), limits, t.size(), l.exact) {
+      pass(m, forward_kernels(kernels, l.exact), *find_training_kernels(kernels.name), limits, t.size(),
+           l.exact) {
   for (TuneTask& task : tasks) {
     if (task.train.empty()) fail("{}: there is no example to learn from", printable(task.name));
     runs.emplace_back(m.config, std::move(task));

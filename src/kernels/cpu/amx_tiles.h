@@ -40,6 +40,11 @@ template <int kSums, int kRows, int kWeights>
 void tile_multiply_int8() {
   asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "n"(kSums), "n"(kRows), "n"(kWeights));
 }
+// sums += rows of bf16 times weights, in pairs
+template <int kSums, int kRows, int kWeights>
+void tile_multiply_bf16() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "n"(kSums), "n"(kRows), "n"(kWeights));
+}
 void tile_release() { asm volatile("tilerelease"); }
 
 }  // namespace

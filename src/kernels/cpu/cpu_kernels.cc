@@ -79,12 +79,12 @@ void soft_cap(Stream& stream, const SoftCapArgs& args) {
 }
 
 template <const Leaves& kLeaves>
-constexpr Kernels make_table(const char* name) {
+constexpr Kernels make_table(const char* name, bool int8_activations = true) {
   return {
       .name = name,
       .default_kv = KvType::kI8,
       .exact_kv = KvType::kF16,
-      .int8_activations = true,
+      .int8_activations = int8_activations,
       .sync = sync,
       .quantize = quantize<kLeaves>,
       .embed = embed,
@@ -105,5 +105,6 @@ constinit const Kernels kAvx512Kernels = make_table<kAvx512Leaves>("avx512");
 constinit const Kernels kAvx512VnniKernels = make_table<kAvx512VnniLeaves>("avx512vnni");
 constinit const Kernels kAvx512Bf16Kernels = make_table<kAvx512Bf16Leaves>("avx512bf16");
 constinit const Kernels kAmxKernels = make_table<kAmxLeaves>("amx");
+constinit const Kernels kAmxBf16Kernels = make_table<kAmxBf16Leaves>("amxbf16", false);
 
 }  // namespace chorus

@@ -11,5 +11,6 @@ extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx512VnniKernels;
 extern const Kernels kAvx512Bf16Kernels;
 extern const Kernels kAmxKernels;
+extern const Kernels kAmxBf16Kernels;  // see TrainingKernels::forward
 
 }  // namespace chorus

@@ -60,6 +60,9 @@ constexpr int partial_floats(int dim) { return dim + 16; }
 
 struct Leaves {
   void (*matmul)(const MatmulArgs&);
+  // What linear_tasks.cc makes of many rows: chunks of so many, and of about so many products.
+  int chunk_rows = 48, shrink_rows = 24;
+  int64_t chunk_products = 10'000'000;  // some 50 us
   // Of one row; writes `groups` groups, zeros past cols.
   void (*quantize)(const float* x, int cols, int groups, const QuantizedRows& out);
   void (*rms_norm)(const float* x, const float* weight, int cols, float eps, bool accumulate, float* y);
@@ -83,5 +86,6 @@ extern const Leaves kAvx512Leaves;
 extern const Leaves kAvx512VnniLeaves;
 extern const Leaves kAvx512Bf16Leaves;
 extern const Leaves kAmxLeaves;
+extern const Leaves kAmxBf16Leaves;
 
 }  // namespace chorus

@@ -267,7 +267,7 @@ void multiply_amx(const MatmulArgs& args) {
 
 void matmul_or_amx(const MatmulArgs& args) {
   const bool on_tiles = args.layout == MatrixLayout::kQ4 || args.layout == MatrixLayout::kQ8;
-  if (!on_tiles || args.rows < kAmxRows) return matmul(args);
+  if (!on_tiles || args.rows < kAmxRows || args.k == 0) return matmul(args);
   const int left = args.rows % kAmxRows, rows = left < kAmxLeastRows ? args.rows - left : args.rows;
   const MatmulArgs whole = rectangle(args, 0, args.strip_count, 0, rows);
   if (args.layout == MatrixLayout::kQ8) {

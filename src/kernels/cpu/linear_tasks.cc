@@ -85,8 +85,6 @@ class GroupRun {
   }
 
  private:
-  static constexpr int64_t kShrinkRows = 24;
-
   MatmulArgs whole_shrink(const LoraSlice& slice) const {
     const PackedMatrix& a = slice.lora->a;
     MatmulArgs whole = whole_matmul(a, slice.u, a.rows);
@@ -126,13 +124,14 @@ class GroupRun {
   }
 
   // Strips of a chunk of the shrink, of about 2 M products.
-  static int64_t shrink_strips(const PackedMatrix& a) {
-    return std::clamp<int64_t>(2'000'000 / (kShrinkRows * kStripRows * a.cols), 1, strips_of(a));
+  int64_t shrink_strips(const PackedMatrix& a) const {
+    const int64_t rows = leaves_.shrink_rows;
+    return std::clamp<int64_t>(leaves_.chunk_products / 5 / (rows * kStripRows * a.cols), 1, strips_of(a));
   }
-  static int64_t shrink_chunks(const LoraSlice& slice) {
+  int64_t shrink_chunks(const LoraSlice& slice) const {
     const PackedMatrix& a = slice.lora->a;
     const int64_t strips = shrink_strips(a), rows = slice.row_end - slice.row_begin;
-    return ((strips_of(a) + strips - 1) / strips) * ((rows + kShrinkRows - 1) / kShrinkRows);
+    return ((strips_of(a) + strips - 1) / strips) * ((rows + leaves_.shrink_rows - 1) / leaves_.shrink_rows);
   }
 
   // Tasks are chunks of rows and strips; the pieces are added up in place, in the same order.
@@ -145,11 +144,11 @@ class GroupRun {
       const PackedMatrix& a = slice->lora->a;
       const int64_t rows = slice->row_end - slice->row_begin, all = strips_of(a), strips = shrink_strips(a);
       const int64_t strip_chunks = (all + strips - 1) / strips;
-      const int64_t strip = chunk % strip_chunks * strips, row = chunk / strip_chunks * kShrinkRows;
+      const int64_t strip = chunk % strip_chunks * strips, row = chunk / strip_chunks * leaves_.shrink_rows;
       const MatmulArgs whole = whole_shrink(*slice);
       for (int piece = 0; piece < kShrinkPieces; ++piece) {
         MatmulArgs product = part(shrink_piece(whole, piece), {strip, std::min(all, strip + strips)},
-                                  {row, std::min(rows, row + kShrinkRows)});
+                                  {row, std::min(rows, row + leaves_.shrink_rows)});
         product.add = piece > 0;
         leaves_.matmul(product);
       }
@@ -252,17 +251,21 @@ Rectangle fixed_share(const TeamMember& member, const LinearGroupArgs& args) {
   return share;
 }
 
-// Chunks of many rows: about 10 M products, some 50 us, and an even number of strips for the tile.
-constexpr int kChunkRows = 48;
-int64_t chunk_strips(const LinearGroupArgs& args) {
-  const int64_t k = std::max(args.tasks[0].weight->cols, 1);
-  const int64_t strips = 10'000'000 / (kChunkRows * kStripRows * k);
-  if (args.gated.y == nullptr) return std::clamp<int64_t>(strips / 2 * 2, 2, 32);
-  return std::clamp<int64_t>(strips / 2 / kStripsPerBlock * kStripsPerBlock, kStripsPerBlock, 32);
+// Of a chunk of many rows: an even number for the tile, and few enough that every member gets some.
+int64_t chunk_strips(const Leaves& leaves, const LinearGroupArgs& args, int64_t row_chunks, int members) {
+  const bool gated = args.gated.y != nullptr;  // chunks of both tasks
+  const int64_t k = std::max(args.tasks[0].weight->cols, 1), grain = gated ? kStripsPerBlock : 2;
+  int64_t all = 0;
+  for (const LinearTask& task : args.tasks) all += strips_of(*task.weight);
+  const int64_t tasks = gated ? 2 : 1;
+  const int64_t of_work = leaves.chunk_products / (leaves.chunk_rows * kStripRows * k) / tasks;
+  const int64_t of_member = all * row_chunks / members / tasks + grain - 1;
+  return std::clamp<int64_t>(std::min(of_work, of_member) / grain * grain, grain, 32);
 }
 
-void run_chunks(GroupRun& run, TeamMember& member, const LinearGroupArgs& args) {
-  const int64_t row_chunks = (args.rows + kChunkRows - 1) / kChunkRows, strips = chunk_strips(args);
+void run_chunks(const Leaves& leaves, GroupRun& run, TeamMember& member, const LinearGroupArgs& args) {
+  const int64_t chunk_rows = leaves.chunk_rows, row_chunks = (args.rows + chunk_rows - 1) / chunk_rows;
+  const int64_t strips = chunk_strips(leaves, args, row_chunks, member.count());
   const bool gated = args.gated.y != nullptr;
   const auto strip_chunks = [&](size_t t) {
     return (strips_of(*args.tasks[t].weight) + strips - 1) / strips;
@@ -273,11 +276,11 @@ void run_chunks(GroupRun& run, TeamMember& member, const LinearGroupArgs& args) 
     size_t t = 0;
     while (chunk >= strip_chunks(t) * row_chunks) chunk -= strip_chunks(t++) * row_chunks;
     const int64_t all = strips_of(*args.tasks[t].weight);
-    const int64_t strip = chunk / row_chunks * strips, row = chunk % row_chunks * kChunkRows;
+    const int64_t strip = chunk / row_chunks * strips, row = chunk % row_chunks * chunk_rows;
     Rectangle rectangle;
     rectangle.strips[t] = {strip, std::min(all, strip + strips)};
     if (gated) rectangle.strips[1] = rectangle.strips[0];
-    rectangle.rows = {row, std::min<int64_t>(row + kChunkRows, args.rows)};
+    rectangle.rows = {row, std::min<int64_t>(row + chunk_rows, args.rows)};
     run.run(rectangle);
   });
 }
@@ -295,7 +298,7 @@ void run_linear_group(const Leaves& leaves, TeamMember& member, const LinearGrou
   if (args.rows <= kFewRows) {
     run.run(fixed_share(member, args));
   } else {
-    run_chunks(run, member, args);
+    run_chunks(leaves, run, member, args);
   }
   if (adapted) run.await();
 }

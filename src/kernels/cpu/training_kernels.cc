@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/training_kernels.h"
 
+#include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/training_tasks.h"
 #include "kernels/dropout.h"
 
@@ -57,9 +58,10 @@ void cross_entropy(Stream& stream, const CrossEntropyArgs& args) {
 }
 
 template <const TrainingLeaves& kLeaves>
-constexpr TrainingKernels make_table(const char* name) {
+constexpr TrainingKernels make_table(const char* name, const Kernels* forward = nullptr) {
   return {
       .name = name,
+      .forward = forward,
       .linear_backward = linear_backward<kLeaves>,
       .lora_backward = lora_backward<kLeaves>,
       .dropout = dropout<kLeaves>,
@@ -76,6 +78,6 @@ constinit const TrainingKernels kPortableTrainingKernels = make_table<kPortableT
 constinit const TrainingKernels kAvx2TrainingKernels = make_table<kAvx2Training>("avx2");
 constinit const TrainingKernels kAvx512TrainingKernels = make_table<kAvx512Training>("avx512");
 constinit const TrainingKernels kAvx512Bf16TrainingKernels = make_table<kAvx512Bf16Training>("avx512bf16");
-constinit const TrainingKernels kAmxTrainingKernels = make_table<kAmxTraining>("amx");
+constinit const TrainingKernels kAmxTrainingKernels = make_table<kAmxTraining>("amx", &kAmxBf16Kernels);
 
 }  // namespace chorus

@@ -10,6 +10,7 @@ namespace {
 
 constexpr TrainingLeaves training_leaves(const BaseProduct& base) {
   return {.product = product,
+          .adapter_product = product,
           .dropout = dropout,
           .rms_norm_backward = rms_norm_backward,
           .gated_backward = gated_backward,

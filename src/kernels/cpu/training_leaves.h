@@ -62,8 +62,13 @@ struct BaseProduct {
 constexpr int kPackedOutputs = 32;
 constexpr int64_t packed_dy_bytes(int n) { return int64_t{round_up(n, kPackedOutputs)} * kStripRows * 2; }
 
+constexpr int kMostAdapterColumns = 64;
+
 struct TrainingLeaves {
   void (*product)(const ProductArgs&);
+  // The same for those of an adapter, in chunks of so many rows or columns of what it is times.
+  void (*adapter_product)(const ProductArgs&);
+  int adapter_rows = 24, adapter_columns = 48;
   // Of one row, as DropoutSeed and dropout_hash() say.
   void (*dropout)(const float* x, int cols, uint32_t seed_add, uint32_t seed_flip, float p, bool accumulate,
                   float* y);

@@ -86,8 +86,6 @@ class LoraBackward {
   LoraBackward(const TrainingLeaves& leaves, const LoraBackwardArgs& args)
       : leaves_(leaves), args_(args), u_(args.work), du_(args.work + int64_t{args.rows} * args.rank) {}
 
-  static constexpr int kRows = 24, kColumns = 48;  // of a chunk
-
   // u = scale x A^T
   void shrink_x(int64_t row) const { shrink(args_.x + row * args_.k, args_.k, args_.k, args_.at, row, u_); }
   // du = scale dy B
@@ -98,69 +96,72 @@ class LoraBackward {
   // dA += du^T x in the columns of a chunk.
   void add_da(int64_t column) const {
     outer(du_, args_.rank, args_.x + column, args_.k, args_.da + column, args_.k, args_.rank,
-          std::min<int64_t>(kColumns, args_.k - column), true);
+          std::min<int64_t>(leaves_.adapter_columns, args_.k - column), true);
   }
 
   // dB += dy^T u in the rows of a chunk. Transposed first: the rows of dy are contiguous.
   void add_db(int64_t row) const {
     constexpr int kRanks = 64;
-    alignas(64) float sums[kRanks * kColumns];
-    const int64_t count = std::min<int64_t>(kColumns, args_.n - row);
+    alignas(64) float sums[kRanks * kMostAdapterColumns];
+    const int64_t count = std::min<int64_t>(leaves_.adapter_columns, args_.n - row);
     for (int rank = 0; rank < args_.rank; rank += kRanks) {
       const int ranks = std::min(kRanks, args_.rank - rank);
-      outer(u_ + rank, args_.rank, args_.dy + row, args_.dy_stride, sums, kColumns, ranks, count, false);
-      leaves_.transpose(sums, kColumns, ranks, static_cast<int>(count), true,
+      outer(u_ + rank, args_.rank, args_.dy + row, args_.dy_stride, sums, kMostAdapterColumns, ranks, count,
+            false);
+      leaves_.transpose(sums, kMostAdapterColumns, ranks, static_cast<int>(count), true,
                         args_.db + row * args_.rank + rank, args_.rank);
     }
   }
 
   // dx += du A
   void add_dx(int64_t row) const {
-    leaves_.product({.a = du_ + row * args_.rank,
-                     .a_row = args_.rank,
-                     .a_col = 1,
-                     .b = args_.a,
-                     .b_stride = args_.k,
-                     .c = args_.dx + row * args_.k,
-                     .c_stride = args_.k,
-                     .m = rows_from(row),
-                     .n = args_.k,
-                     .depth = args_.rank,
-                     .add = true});
+    leaves_.adapter_product({.a = du_ + row * args_.rank,
+                             .a_row = args_.rank,
+                             .a_col = 1,
+                             .b = args_.a,
+                             .b_stride = args_.k,
+                             .c = args_.dx + row * args_.k,
+                             .c_stride = args_.k,
+                             .m = rows_from(row),
+                             .n = args_.k,
+                             .depth = args_.rank,
+                             .add = true});
   }
 
  private:
-  int rows_from(int64_t row) const { return static_cast<int>(std::min<int64_t>(kRows, args_.rows - row)); }
+  int rows_from(int64_t row) const {
+    return static_cast<int>(std::min<int64_t>(leaves_.adapter_rows, args_.rows - row));
+  }
 
   void shrink(const float* x, int64_t x_stride, int depth, const float* matrix, int64_t row,
               float* to) const {
-    leaves_.product({.a = x,
-                     .a_row = x_stride,
-                     .a_col = 1,
-                     .b = matrix,
-                     .b_stride = args_.rank,
-                     .c = to + row * args_.rank,
-                     .c_stride = args_.rank,
-                     .m = rows_from(row),
-                     .n = args_.rank,
-                     .depth = depth,
-                     .scale = args_.scale});
+    leaves_.adapter_product({.a = x,
+                             .a_row = x_stride,
+                             .a_col = 1,
+                             .b = matrix,
+                             .b_stride = args_.rank,
+                             .c = to + row * args_.rank,
+                             .c_stride = args_.rank,
+                             .m = rows_from(row),
+                             .n = args_.rank,
+                             .depth = depth,
+                             .scale = args_.scale});
   }
 
   // to [ranks, columns] (+)= the sum over rows of shrunk[row, rank] * x[row, column].
   void outer(const float* shrunk, int rank_stride, const float* x, int64_t x_stride, float* to,
              int64_t to_stride, int ranks, int64_t columns, bool add) const {
-    leaves_.product({.a = shrunk,
-                     .a_row = 1,
-                     .a_col = rank_stride,
-                     .b = x,
-                     .b_stride = x_stride,
-                     .c = to,
-                     .c_stride = to_stride,
-                     .m = ranks,
-                     .n = static_cast<int>(columns),
-                     .depth = args_.rows,
-                     .add = add});
+    leaves_.adapter_product({.a = shrunk,
+                             .a_row = 1,
+                             .a_col = rank_stride,
+                             .b = x,
+                             .b_stride = x_stride,
+                             .c = to,
+                             .c_stride = to_stride,
+                             .m = ranks,
+                             .n = static_cast<int>(columns),
+                             .depth = args_.rows,
+                             .add = add});
   }
 
   const TrainingLeaves& leaves_;
@@ -171,16 +172,16 @@ class LoraBackward {
 }  // namespace
 
 void run_lora_backward(const TrainingLeaves& leaves, TeamMember& member, const LoraBackwardArgs& args) {
-  using Lora = LoraBackward;
-  const Lora lora(leaves, args);
-  const int64_t row_chunks = blocks_of(args.rows, Lora::kRows);
-  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_dy(i * Lora::kRows); });
-  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_x(i * Lora::kRows); });
+  const LoraBackward lora(leaves, args);
+  const int64_t rows = leaves.adapter_rows, columns = leaves.adapter_columns;
+  const int64_t row_chunks = blocks_of(args.rows, rows);
+  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_dy(i * rows); });
+  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_x(i * rows); });
   member.barrier();
-  member.for_chunks(blocks_of(args.n, Lora::kColumns), [&](int64_t i) { lora.add_db(i * Lora::kColumns); });
-  member.for_chunks(blocks_of(args.k, Lora::kColumns), [&](int64_t i) { lora.add_da(i * Lora::kColumns); });
+  member.for_chunks(blocks_of(args.n, columns), [&](int64_t i) { lora.add_db(i * columns); });
+  member.for_chunks(blocks_of(args.k, columns), [&](int64_t i) { lora.add_da(i * columns); });
   if (args.dx == nullptr) return;
-  member.for_chunks(row_chunks, [&](int64_t i) { lora.add_dx(i * Lora::kRows); });
+  member.for_chunks(row_chunks, [&](int64_t i) { lora.add_dx(i * rows); });
 }
 
 }  // namespace chorus

@@ -56,9 +56,9 @@ void unpack_dense_columns(const std::byte* strip, int width, int column, int col
   }
 }
 
-// x[r] = 16 columns of row r of a strip, from `column` on, of which `columns` exist.
-void unpack_unit(const WeightTile& w, const std::byte* strip, int width, int column, int columns,
-                 Floats (&x)[kUnit]) {
+// x[c] = the 16 rows of column `column + c` of a strip, of which `columns` exist.
+void unpack_lanes(const WeightTile& w, const std::byte* strip, int width, int column, int columns,
+                  Floats (&x)[kUnit]) {
   switch (w.layout) {
     case MatrixLayout::kF32:
       unpack_dense_columns<MatrixLayout::kF32>(strip, width, column, columns, x);
@@ -77,6 +77,12 @@ void unpack_unit(const WeightTile& w, const std::byte* strip, int width, int col
     case MatrixLayout::kQ8Short:
       unpack_columns<true, false>(strip, column, x);
   }
+}
+
+// x[r] = 16 columns of row r of a strip, from `column` on, of which `columns` exist.
+void unpack_unit(const WeightTile& w, const std::byte* strip, int width, int column, int columns,
+                 Floats (&x)[kUnit]) {
+  unpack_lanes(w, strip, width, column, columns, x);
   transpose(x);
 }
 
