@@ -15,6 +15,7 @@
 #include "formats/gguf.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
+#include "model/module_set.h"
 #include "model/target.h"
 
 namespace chorus {
@@ -65,7 +66,5 @@ class PairCollector {
   std::map<std::pair<int, Target>, FilePair> layers_;
   FilePair head_{0, Target::kHead, nullptr, nullptr, 0};
 };
-
-constexpr int kMaxLayers = 1024;
 
 }  // namespace chorus
