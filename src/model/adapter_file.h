@@ -2,6 +2,7 @@
 
 // Adapter files, read and checked as far as that goes without a base model.
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -29,9 +30,27 @@ struct FilePair {
   float scale = 0;
 };
 
+// A tensor with memory of its own.
+struct OwnedTensor {
+  std::string name;
+  DType type;
+  std::vector<uint64_t> shape;
+  std::vector<std::byte> bytes;
+};
+
+// What an adapter was made on, where its files say so. Hashes are hex.
+struct AdapterBase {
+  std::string name;           // for people
+  std::string id;             // Model::id; empty: not said
+  std::string chat_template;  // hash of its source; empty: none, or not said
+};
+
+// The names of the hashes: keys of the metadata in safetensors and in GGUF.
+constexpr std::string_view kBaseKey = "chorus.base", kChatTemplateKey = "chorus.chat_template";
+
 struct AdapterFile {
   std::string path;          // of the tensors, for errors
-  std::string format;        // "PEFT" or "GGUF"
+  std::string format;        // "PEFT", "GGUF" or "MLX"
   std::string architecture;  // GGUF only
   double alpha = 0;
   bool rslora = false;
@@ -39,17 +58,32 @@ struct AdapterFile {
   std::vector<FilePair> pairs;  // by layer and target, the head last
   // Whether the adapter's configuration says that it adapts a linear; empty: it does not say.
   std::function<bool(int layer, Target target)> expects;
+  AdapterBase base;
   std::unique_ptr<GgufFile> gguf;  // keep the tensors' bytes
   std::unique_ptr<SafetensorsFile> safetensors;
+  std::deque<std::pair<OwnedTensor, FileTensor>> owned;
+
+  // Keeps a tensor that is not as the file has it; the view lives as long as the file.
+  const FileTensor& own(OwnedTensor tensor);
 };
 
 // The files of a PEFT directory that are read.
 constexpr std::string_view kPeftConfig = "adapter_config.json", kPeftTensors = "adapter_model.safetensors";
 constexpr std::string_view kPeftPickle = "adapter_model.bin";  // only to be refused
+// Of an MLX directory; its configuration has PEFT's name.
+constexpr std::string_view kMlxTensors = "adapters.safetensors";
+
+// A GGUF key: the base, for people.
+constexpr const char* kGgufBaseName = "general.base_model.0.name";
+
+// Whether GGUF files of that architecture hold the rows of q and k, and so of their B, in the order of
+// RowOrder.
+inline bool gguf_permutes_qk(std::string_view architecture) { return architecture == "llama"; }
 
 AdapterFile read_peft_adapter(const FileRoot& root, const std::string& directory);
 AdapterFile read_gguf_adapter(const FileRoot& root, const std::string& path);
-// A directory is PEFT, a file GGUF.
+AdapterFile read_mlx_adapter(const FileRoot& root, const std::string& directory);
+// A directory is PEFT, or MLX if it holds that one's tensors only; a file is GGUF.
 AdapterFile read_adapter_file(const FileRoot& root, const std::string& path);
 
 // Gathers A and B tensors by linear.

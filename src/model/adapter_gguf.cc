@@ -1,6 +1,6 @@
 // GGUF LoRA files as llama.cpp's convert_lora_to_gguf.py writes them: general.type "adapter", adapter.type
-// "lora", adapter.lora.alpha, and for each weight X of the base the tensors X.lora_a [rank, in] and X.lora_b
-// [out, rank].
+// "lora", adapter.lora.alpha (0: the scale is 1), and for each weight X of the base the tensors X.lora_a
+// [rank, in] and X.lora_b [out, rank].
 
 #include <charconv>
 #include <cmath>
@@ -11,14 +11,9 @@
 namespace chorus {
 namespace {
 
-struct Place {
-  int layer;
-  Target target;
-};
-
 // "blk.3.attn_q.weight" or "output.weight".
-std::optional<Place> place_of(std::string_view weight) {
-  if (weight == "output.weight") return Place{0, Target::kHead};
+std::optional<ModulePlace> place_of(std::string_view weight) {
+  if (weight == "output.weight") return ModulePlace{0, Target::kHead};
   if (!weight.starts_with("blk.") || !weight.ends_with(".weight")) return std::nullopt;
   weight = weight.substr(4, weight.size() - 4 - 7);
   int layer = 0;
@@ -27,7 +22,7 @@ std::optional<Place> place_of(std::string_view weight) {
   weight.remove_prefix(static_cast<size_t>(end - weight.data()));
   for (int t = 0; t < kLayerTargets; ++t) {
     const auto target = static_cast<Target>(t);
-    if (weight == fmt::format(".{}", target_info(target).gguf_name)) return Place{layer, target};
+    if (weight == fmt::format(".{}", target_info(target).gguf_name)) return ModulePlace{layer, target};
   }
   return std::nullopt;
 }
@@ -57,7 +52,7 @@ AdapterFile read_gguf_adapter(const FileRoot& root, const std::string& path) {
   }
   refuse_unknown_keys(file);
   adapter.architecture = file.string("general.architecture");
-  adapter.permuted_qk = adapter.architecture == "llama";
+  adapter.permuted_qk = gguf_permutes_qk(adapter.architecture);
   adapter.alpha = file.number("adapter.lora.alpha");
   if (!(std::abs(adapter.alpha) < 1e6))
     fail("{}: adapter.lora.alpha is {}; it is out of range", path, adapter.alpha);
@@ -65,14 +60,18 @@ AdapterFile read_gguf_adapter(const FileRoot& root, const std::string& path) {
   for (const FileTensor& tensor : file.tensors()) {
     const std::string_view name = tensor.name;
     const bool is_a = name.ends_with(".lora_a"), is_b = name.ends_with(".lora_b");
-    const std::optional<Place> place =
+    const std::optional<ModulePlace> place =
         is_a || is_b ? place_of(name.substr(0, name.size() - 7)) : std::nullopt;
     if (!place) fail("{}: tensor {} adapts no linear that is supported", path, printable(name));
     pairs.add(place->layer, place->target, is_a, tensor);
   }
+  adapter.base = {.name = file.string_or(kGgufBaseName, ""),
+                  .id = file.string_or(kBaseKey, ""),
+                  .chat_template = file.string_or(kChatTemplateKey, "")};
   adapter.pairs = pairs.finish();
   for (FilePair& pair : adapter.pairs) {
-    pair.scale = static_cast<float>(adapter.alpha / static_cast<double>(pair.a->shape[0]));
+    const auto rank = static_cast<double>(pair.a->shape[0]);
+    pair.scale = adapter.alpha == 0 ? 1.0f : static_cast<float>(adapter.alpha / rank);
   }
   return adapter;
 }

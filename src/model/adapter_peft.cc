@@ -181,6 +181,18 @@ std::optional<Place> place_of(std::string_view name) {
   return Place{*module, is_a};
 }
 
+AdapterBase base_of(const json::object& config, const std::map<std::string, std::string>& metadata) {
+  AdapterBase base;
+  if (const json::value* name = config.if_contains("base_model_name_or_path"); name && name->is_string())
+    base.name = name->get_string();
+  const auto read = [&](std::string_view key, std::string& value) {
+    if (const auto it = metadata.find(std::string(key)); it != metadata.end()) value = it->second;
+  };
+  read(kBaseKey, base.id);
+  read(kChatTemplateKey, base.chat_template);
+  return base;
+}
+
 void apply_scales(AdapterFile& adapter, const PeftConfig& config) {
   for (FilePair& pair : adapter.pairs) {
     const std::string module = module_name(pair.layer, pair.target);
@@ -229,6 +241,7 @@ AdapterFile read_peft_adapter(const FileRoot& root, const std::string& directory
     pairs.add(place->module.layer, place->module.target, place->is_a, tensor);
   }
   adapter.pairs = pairs.finish();
+  adapter.base = base_of(value.get_object(), adapter.safetensors->metadata());
   adapter.alpha = config.alpha;
   adapter.rslora = config.rslora;
   apply_scales(adapter, config);
