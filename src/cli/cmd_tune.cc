@@ -21,7 +21,8 @@ struct TuneOptions {
   RuntimeFlags runtime;
   std::vector<std::string> data, validation;
   TuneDataOptions split;
-  std::string train_on = "assistant", output, targets = "all-linear", layers, schedule = "cosine";
+  std::string train_on = "assistant", output, targets = "all-linear", layers, schedule = "cosine",
+              format = "peft";
   TuneTask task;
   TrainerLimits limits;
   TunerOptions run;
@@ -206,6 +207,7 @@ int run(TuneOptions& options) {
   options.limits.activation_bytes = static_cast<size_t>(options.memory) << 20;
   options.limits.exact = options.runtime.exact;
   options.run.output = options.output;
+  options.run.gguf = options.format == "gguf";
   options.run.identity = {model.model().id, model.kernels_name(), settings_hash(tasks, options.limits)};
   options.run.base_name = options.runtime.model;
   if (text.chat_template) options.run.template_hash = hash_of(text.chat_template->source());
@@ -329,6 +331,11 @@ void add_run_flags(CLI::App& command, TuneOptions& options) {
       .add_option("-o,--output", options.output,
                   "Directory for the adapter; of several, for a directory each")
       ->type_name("DIR");
+  command
+      .add_option("--format", options.format,
+                  "The result: a PEFT directory; with gguf, adapter.gguf in it too")
+      ->check(CLI::IsMember({"peft", "gguf"}))
+      ->capture_default_str();
   command.add_flag("--resume", options.run.resume, "Go on with the run that the directory holds");
   command
       .add_option("--checkpoint-steps", options.run.checkpoint_steps,

@@ -47,9 +47,8 @@ std::vector<FilePair> PairCollector::finish() const {
 }
 
 const FileTensor& AdapterFile::own(OwnedTensor tensor) {
-  auto& [kept, view] = owned.emplace_back(std::move(tensor), FileTensor{});
-  view = {kept.name, kept.type, kept.shape, kept.bytes};
-  return view;
+  const OwnedTensor& kept = memory.emplace_back(std::move(tensor));
+  return view({kept.name, kept.type, kept.shape, kept.bytes});
 }
 
 AdapterFile read_adapter_file(const FileRoot& root, const std::string& path) {

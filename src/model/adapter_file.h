@@ -61,10 +61,12 @@ struct AdapterFile {
   AdapterBase base;
   std::unique_ptr<GgufFile> gguf;  // keep the tensors' bytes
   std::unique_ptr<SafetensorsFile> safetensors;
-  std::deque<std::pair<OwnedTensor, FileTensor>> owned;
+  std::deque<OwnedTensor> memory;  // of tensors that are not as a file has them
+  std::deque<FileTensor> views;
 
-  // Keeps a tensor that is not as the file has it; the view lives as long as the file.
+  // Keep a tensor that is not of the file; what they return lives as long as this.
   const FileTensor& own(OwnedTensor tensor);
+  const FileTensor& view(FileTensor tensor) { return views.emplace_back(std::move(tensor)); }
 };
 
 // The files of a PEFT directory that are read.

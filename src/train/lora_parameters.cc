@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <deque>
 
 #include "model/adapter_pack.h"
 
@@ -63,22 +62,25 @@ const LoraLinear* LoraParameters::find(int layer, Target target) const {
   return index < 0 ? nullptr : &linears_[static_cast<size_t>(index)];
 }
 
-AdapterHandle LoraParameters::pack(const ModelConfig& config) const {
-  std::deque<FileTensor> tensors;
+AdapterFile LoraParameters::file() const {
+  AdapterFile file;
+  file.alpha = shape_.alpha;
+  file.rslora = shape_.rslora;
   const auto tensor = [&](size_t offset, int rows, int cols) {
     const auto count = static_cast<size_t>(rows) * static_cast<size_t>(cols);
-    return &tensors.emplace_back(FileTensor{"",
-                                            DType::kF32,
-                                            {uint64_t(rows), uint64_t(cols)},
-                                            std::as_bytes(values_.span().subspan(offset, count))});
+    return &file.view({"",
+                       DType::kF32,
+                       {static_cast<uint64_t>(rows), static_cast<uint64_t>(cols)},
+                       std::as_bytes(values().subspan(offset, count))});
   };
-  AdapterFile file;
   for (const LoraLinear& linear : linears_) {
     file.pairs.push_back({linear.layer, linear.target, tensor(linear.a, shape_.rank, linear.in),
                           tensor(linear.b, linear.out, shape_.rank), scale_});
   }
-  return pack_adapter(file, config);
+  return file;
 }
+
+AdapterHandle LoraParameters::pack(const ModelConfig& config) const { return pack_adapter(file(), config); }
 
 void LoraParameters::transpose_a(std::span<float> out) const {
   const auto rank = static_cast<size_t>(shape_.rank);

@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "model/adapter.h"
+#include "model/adapter_file.h"
 #include "model/config.h"
 
 namespace chorus {
@@ -47,7 +48,9 @@ class LoraParameters {
   std::span<const float> values() const { return values_.span(); }
   int lowest_layer() const { return linears_.front().layer; }
 
-  // The same in the form that the forward pass multiplies, in f32.
+  // The same as an adapter's file would have it: views of values().
+  AdapterFile file() const;
+  // And in the form that the forward pass multiplies, in f32.
   AdapterHandle pack(const ModelConfig& config) const;
   // Every A as [in, rank], at its offset in `out`, which is as large as values(); B's places are left alone.
   void transpose_a(std::span<float> out) const;

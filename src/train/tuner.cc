@@ -77,7 +77,7 @@ void Tuning::begin() {
   }
   for (const char* file : {"/metrics.jsonl", "/loss.svg"}) remove_unfinished(options_.output + file);
   for (size_t i = 0; i < trainer_.size(); ++i) {
-    for (const std::string_view file : {kPeftConfig, kPeftTensors}) {
+    for (const std::string_view file : {kPeftConfig, kPeftTensors, kGgufResult}) {
       remove_unfinished(fmt::format("{}/{}", adapter_directory(trainer_, options_.output, i), file));
     }
   }
@@ -136,8 +136,9 @@ void Tuning::finish() {
   save();
   trainer_.use_best();
   for (size_t i = 0; i < trainer_.size(); ++i) {
-    save_peft(adapter_directory(trainer_, options_.output, i), trainer_.parameters(i),
-              {options_.base_name, options_.identity.base, options_.template_hash, trainer_.task(i).dropout});
+    save_adapter(adapter_directory(trainer_, options_.output, i), trainer_.parameters(i), trainer_.config(),
+                 {options_.base_name, options_.identity.base, options_.template_hash},
+                 trainer_.task(i).dropout, options_.gguf);
   }
   metrics_.write();
   AtomicFile plot(options_.output + "/loss.svg");

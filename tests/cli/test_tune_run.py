@@ -60,6 +60,22 @@ def test_a_run(run_chorus, chat_model, elf, tmp_path):
     assert json.loads(scored.stdout)["nll"] < json.loads(plain.stdout)["nll"] - 0.5
 
 
+def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
+    """Beside the PEFT directory, which stays the same; both are the same adapter."""
+    out = tmp_path / "out"
+    tune(run_chorus, chat_model, elf, "-o", out, *FLAGS, "--rslora", "--steps", 4, "--format", "gguf")
+    assert {"adapter_config.json", "adapter_model.safetensors", "adapter.gguf", "metrics.jsonl", "loss.svg"} == set(results(out))
+    assert json.loads((out / "adapter_config.json").read_text())["use_rslora"] is True
+    losses = set()
+    for path in (out, out / "adapter.gguf"):
+        scored = run_chorus("eval", chat_model, elf, "--adapter", f"elf={path}", "--use", "elf", "--exact", "--json")
+        assert scored.rc == 0, scored.stderr
+        losses.add(json.loads(scored.stdout)["nll"])
+    assert len(losses) == 1
+    converted = run_chorus("convert", out, tmp_path / "a.gguf", "--model", chat_model)
+    assert converted.rc == 0 and (tmp_path / "a.gguf").read_bytes() == (out / "adapter.gguf").read_bytes()
+
+
 def test_several_adapters_at_once(run_chorus, chat_model, elf, villain, tmp_path):
     """Each is better than the other on its own; that they ran together shows in nothing but rounding."""
     verdict = json.loads(tune(run_chorus, chat_model, elf, villain, "-o", tmp_path / "two", *FLAGS, "--json").stdout)
