@@ -110,8 +110,7 @@ std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData>
     task.name = std::move(one.name);
     task.train = std::move(one.train);
     task.validation = std::move(one.validation);
-    task.shape.targets = parse_targets(options.targets);
-    task.shape.layers = parse_layers(options.layers, layers);
+    set_targets(task.shape, options.targets, options.layers, layers);
     task.schedule = schedule_named(options.schedule);
     task.eight_bit = options.moments == 8;
     tasks.push_back(std::move(task));
@@ -278,7 +277,8 @@ void add_lora_flags(CLI::App& command, TuneOptions& options) {
   command.add_flag("--rslora", task.shape.rslora, "It counts alpha / sqrt(rank)");
   command
       .add_option("--targets", options.targets,
-                  "all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj")
+                  "all-linear, some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj, or a regular "
+                  "expression for names as model.layers.0.self_attn.q_proj")
       ->capture_default_str();
   command.add_option("--layers", options.layers, "Layers to adapt, as 10-29; all by default")
       ->type_name("LIST");

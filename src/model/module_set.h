@@ -22,6 +22,7 @@ std::string module_name(int layer, Target target);
 struct ModulePlace {
   int layer = 0;  // 0 of the head
   Target target = Target::kQ;
+  bool operator==(const ModulePlace&) const = default;
 };
 // The other way round; none: no linear that an adapter can be on.
 std::optional<ModulePlace> module_place(std::string_view name);

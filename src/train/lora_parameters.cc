@@ -17,6 +17,8 @@ uint64_t mix(uint64_t x) {
 }
 
 bool adapts(const LoraShape& shape, int layer, Target target) {
+  if (!shape.modules.empty())
+    return std::ranges::find(shape.modules, ModulePlace{layer, target}) != shape.modules.end();
   return std::ranges::find(shape.targets, target) != shape.targets.end() &&
          (shape.layers.empty() || std::ranges::find(shape.layers, layer) != shape.layers.end());
 }

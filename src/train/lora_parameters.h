@@ -17,8 +17,9 @@ struct LoraShape {
   int rank = 8;
   double alpha = 16;
   bool rslora = false;
-  std::vector<Target> targets = {};  // of the layers' linears
-  std::vector<int> layers = {};      // ascending; empty: all
+  std::vector<Target> targets = {};       // of the layers' linears
+  std::vector<int> layers = {};           // ascending; empty: all
+  std::vector<ModulePlace> modules = {};  // not empty: these, and the two above do not count
 };
 
 // One adapted linear: y += scale B A x. Offsets are into the flat buffers of LoraParameters.

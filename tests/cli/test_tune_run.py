@@ -76,6 +76,29 @@ def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
     assert converted.rc == 0 and (tmp_path / "a.gguf").read_bytes() == (out / "adapter.gguf").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "flags, targets, layers",
+    [
+        (("--targets", "q_proj,down_proj", "--layers", "1-2"), ["q_proj", "down_proj"], [1, 2]),
+        (("--targets", r".*\.[02]\.self_attn\.[qv]_proj"), ["q_proj", "v_proj"], [0, 2]),
+        (
+            ("--targets", r"model\.layers\.(0\.mlp\.up_proj|2\.self_attn\.o_proj)"),
+            ["model.layers.0.mlp.up_proj", "model.layers.2.self_attn.o_proj"],
+            None,
+        ),
+    ],
+)
+def test_targets(run_chorus, chat_model, elf, tmp_path, flags, targets, layers):
+    """The result says what was adapted as PEFT understands it, and is read again whole."""
+    tune(run_chorus, chat_model, elf, "-o", tmp_path, *FLAGS, "--steps", 2, *flags)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["target_modules"], config.get("layers_to_transform")) == (targets, layers)
+    result = run_chorus("inspect", tmp_path, "--model", chat_model, "--json")
+    assert json.loads(result.stdout)["tensors"] == 2 * len(targets) * len(layers or [0]), result.stderr
+    other = run_chorus("tune", chat_model, elf, "-o", tmp_path, *FLAGS, "--steps", 2, "--targets", "v_proj", "--resume")
+    assert other.rc == 1
+
+
 def test_several_adapters_at_once(run_chorus, chat_model, elf, villain, tmp_path):
     """Each is better than the other on its own; that they ran together shows in nothing but rounding."""
     verdict = json.loads(tune(run_chorus, chat_model, elf, villain, "-o", tmp_path / "two", *FLAGS, "--json").stdout)
@@ -150,7 +173,7 @@ def test_a_full_disk(chorus, chat_model, elf, tmp_path):
     "flags, says",
     [
         ((), "-o DIR is missing"),
-        (("-o", "{out}", "--targets", "q_proj,x"), 'target "x"'),
+        (("-o", "{out}", "--targets", "q_proj,x"), 'targets "q_proj,x"'),
         (("-o", "{out}", "--layers", "0-99"), "of this model's layers 0-2"),
         (("-o", "/proc/x/y"), "/proc/x/y"),
         (("-o", "{out}", "--lr", "9"), "the loss is no number"),
