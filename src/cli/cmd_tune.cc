@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/process_memory.h"
-#include "base/sha256.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/tune_data.h"
@@ -186,12 +185,6 @@ json::value verdict_json(const Trainer& trainer, const TuneVerdict& verdict, con
           {"losses", json::value_from(verdict.losses)}};
 }
 
-std::string hash_of(std::string_view text) {
-  Sha256 hash;
-  hash.add(text);
-  return to_hex(hash.finish());
-}
-
 int run(TuneOptions& options) {
   TensorSource source = TensorSource::open(model_path(options.runtime.model));
   const TextFiles text = load_text_files(source);
@@ -209,7 +202,7 @@ int run(TuneOptions& options) {
   options.run.gguf = options.format == "gguf";
   options.run.identity = {model.model().id, model.kernels_name(), settings_hash(tasks, options.limits)};
   options.run.base_name = options.runtime.model;
-  if (text.chat_template) options.run.template_hash = hash_of(text.chat_template->source());
+  options.run.template_hash = template_hash(text.chat_template);
   Trainer trainer = model.trainer(std::move(tasks), options.limits);
   const int twice = static_cast<int>(model.model().config.layers.size()) - trainer.kept_layers();
   std::fprintf(stderr, "%.0f MB beside the model's %.0f; %d layers are computed twice\n",

@@ -18,6 +18,7 @@ struct AdapterSummary {
   size_t bytes = 0;                  // of tensor data in the file
   std::vector<std::string> targets;  // by their Hugging Face names
   int layers = 0;                    // layers with at least one pair
+  AdapterBase base;                  // that it was made on
 };
 
 AdapterSummary summarize_adapter(const std::string& path);

@@ -4,12 +4,14 @@ whether a run is the same however it is cut, and how it ends."""
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
+from test_hostile_files import RUN
 from test_tune import chat, chat_model, write_lines  # noqa: F401
 
 FLAGS = ("--batch", 4, "--lr", "5e-3", "--rank", 4, "--dropout", "0.1", "--eval-every", 5)
@@ -97,6 +99,27 @@ def test_targets(run_chorus, chat_model, elf, tmp_path, flags, targets, layers):
     assert json.loads(result.stdout)["tensors"] == 2 * len(targets) * len(layers or [0]), result.stderr
     other = run_chorus("tune", chat_model, elf, "-o", tmp_path, *FLAGS, "--steps", 2, "--targets", "v_proj", "--resume")
     assert other.rc == 1
+
+
+def test_another_base_or_template_is_told_of(run_chorus, chat_model, tiny_gguf, elf, tmp_path):
+    """One line, not a refusal; none where all is as it was, the adapter's own template counted."""
+    out, other = tmp_path / "out", shutil.copytree(chat_model, tmp_path / "other")
+    tune(run_chorus, chat_model, elf, "-o", out, *FLAGS, "--steps", 1, "--format", "gguf")
+    (other / "chat_template.jinja").write_text("{{ messages[0].content }}")
+
+    def told(model, adapter):
+        result = run_chorus("run", model, "--adapter", f"elf={adapter}", "--use", "elf", *RUN)
+        assert result.rc == 0, result.stderr
+        document = json.loads(run_chorus("inspect", adapter, "--model", model, "--json").stdout)
+        assert result.stderr == "".join(f"chorus: adapter elf: {line}\n" for line in document["warnings"])
+        return result.stderr
+
+    for adapter in (out, out / "adapter.gguf"):
+        assert told(chat_model, adapter) == ""
+        assert "tuned with base " in told(tiny_gguf, adapter)
+        assert "tuned with chat template " in told(other, adapter) and told(other, adapter).count("\n") == 1
+    shutil.copy(chat_model / "chat_template.jinja", out)
+    assert told(other, out) == ""
 
 
 def test_several_adapters_at_once(run_chorus, chat_model, elf, villain, tmp_path):
