@@ -270,8 +270,8 @@ void add_lora_flags(CLI::App& command, TuneOptions& options) {
   command.add_flag("--rslora", task.shape.rslora, "It counts alpha / sqrt(rank)");
   command
       .add_option("--targets", options.targets,
-                  "all-linear, some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj, or a regular "
-                  "expression for names as model.layers.0.self_attn.q_proj")
+                  "all-linear, some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,lm_head, or a "
+                  "regular expression for names as model.layers.0.self_attn.q_proj")
       ->capture_default_str();
   command.add_option("--layers", options.layers, "Layers to adapt, as 10-29; all by default")
       ->type_name("LIST");

@@ -208,13 +208,19 @@ void write_peft_adapter(const std::string& directory, const AdapterFile& adapter
   file.commit();
 }
 
+void require_gguf_names(const AdapterFile& adapter, const ModelConfig& config) {
+  const auto last = adapter.pairs.back().target;
+  if (last == Target::kHead && config.tied_head) {
+    fail("{}: lm_head is adapted, and the base's head is its embedding: GGUF has no name for that",
+         adapter.path);
+  }
+}
+
 void write_gguf_adapter(const std::string& path, const AdapterFile& adapter, const ModelConfig& config) {
+  require_gguf_names(adapter, config);
   const double alpha = gguf_alpha(adapter);
   Renamed renamed(adapter, config, true);
   for (const FilePair& pair : adapter.pairs) {
-    if (pair.target == Target::kHead && config.tied_head)
-      fail("{}: lm_head is adapted, and the base's head is its embedding: GGUF has no name for that",
-           adapter.path);
     const std::string name = gguf_name(pair);
     const double scale = alpha / rank_of(pair), factor = pair.scale / scale;
     renamed.add_a(pair, name + ".lora_a");

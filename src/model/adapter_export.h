@@ -17,9 +17,11 @@ enum class AdapterFormat : uint8_t { kPeft, kGguf };
 void write_peft_adapter(const std::string& directory, const AdapterFile& adapter, const ModelConfig& config,
                         double dropout = 0);
 
+// Error: the adapter is on the head of a base whose head is its embedding, which has no name in GGUF.
+void require_gguf_names(const AdapterFile& adapter, const ModelConfig& config);
+
 // A GGUF LoRA file as llama.cpp reads it. It has one alpha: the most frequent; the B of pairs that have
-// another are multiplied by the difference, and become f32. Error: the adapter is on the head of a base whose
-// head is its embedding, which has no name in GGUF.
+// another are multiplied by the difference, and become f32. Error: see require_gguf_names().
 void write_gguf_adapter(const std::string& path, const AdapterFile& adapter, const ModelConfig& config);
 
 }  // namespace chorus

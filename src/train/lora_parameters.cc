@@ -19,8 +19,14 @@ uint64_t mix(uint64_t x) {
 bool adapts(const LoraShape& shape, int layer, Target target) {
   if (!shape.modules.empty())
     return std::ranges::find(shape.modules, ModulePlace{layer, target}) != shape.modules.end();
-  return std::ranges::find(shape.targets, target) != shape.targets.end() &&
-         (shape.layers.empty() || std::ranges::find(shape.layers, layer) != shape.layers.end());
+  if (std::ranges::find(shape.targets, target) == shape.targets.end()) return false;
+  return target == Target::kHead || shape.layers.empty() ||
+         std::ranges::find(shape.layers, layer) != shape.layers.end();
+}
+
+size_t place_index(size_t layers, int layer, Target target) {
+  if (target == Target::kHead) return layers * kLayerTargets;
+  return static_cast<size_t>(layer * kLayerTargets) + static_cast<size_t>(target);
 }
 
 }  // namespace
@@ -32,20 +38,21 @@ double uniform_at(uint64_t key, uint64_t index) {
 }
 
 LoraParameters::LoraParameters(const ModelConfig& config, const LoraShape& shape, uint64_t seed)
-    : shape_(shape), places_(config.layers.size() * kLayerTargets, -1) {
+    : shape_(shape), layers_(config.layers.size()), places_(layers_ * kLayerTargets + 1, -1) {
   const auto rank = static_cast<size_t>(shape.rank);
   scale_ = static_cast<float>(shape.alpha / (shape.rslora ? std::sqrt(shape.rank) : shape.rank));
   size_t size = 0;
-  for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
-    for (int t = 0; t < kLayerTargets; ++t) {
-      const auto target = static_cast<Target>(t);
-      if (!adapts(shape, layer, target)) continue;
-      const LinearShape linear = target_shape(config, target);
-      places_[static_cast<size_t>(layer * kLayerTargets + t)] = static_cast<int>(linears_.size());
-      linears_.push_back({layer, target, linear.in, linear.out, size, size + rank * size_t(linear.in)});
-      size += rank * static_cast<size_t>(linear.in + linear.out);
-    }
+  const auto add = [&](int layer, Target target) {
+    if (!adapts(shape, layer, target)) return;
+    const LinearShape linear = target_shape(config, target);
+    places_[place_index(layers_, layer, target)] = static_cast<int>(linears_.size());
+    linears_.push_back({layer, target, linear.in, linear.out, size, size + rank * size_t(linear.in)});
+    size += rank * static_cast<size_t>(linear.in + linear.out);
+  };
+  for (int layer = 0; layer < static_cast<int>(layers_); ++layer) {
+    for (int t = 0; t < kLayerTargets; ++t) add(layer, static_cast<Target>(t));
   }
+  add(0, Target::kHead);
   assert(!linears_.empty());
   values_ = Buffer<float>(size);
   std::ranges::fill(values_.span(), 0.0f);
@@ -59,9 +66,13 @@ LoraParameters::LoraParameters(const ModelConfig& config, const LoraShape& shape
 }
 
 const LoraLinear* LoraParameters::find(int layer, Target target) const {
-  if (target == Target::kHead) return nullptr;
-  const int index = places_[static_cast<size_t>(layer * kLayerTargets) + static_cast<size_t>(target)];
+  const int index = places_[place_index(layers_, layer, target)];
   return index < 0 ? nullptr : &linears_[static_cast<size_t>(index)];
+}
+
+int LoraParameters::lowest_layer() const {
+  const LoraLinear& first = linears_.front();
+  return first.target == Target::kHead ? static_cast<int>(layers_) : first.layer;
 }
 
 AdapterFile LoraParameters::file() const {

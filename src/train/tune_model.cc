@@ -1,6 +1,7 @@
 #include "train/tune_model.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "base/error.h"
@@ -25,16 +26,19 @@ int number_of(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() ? value : -1;
 }
 
+// All that can be in a list: the head too, which all-linear leaves out as PEFT does.
+constexpr std::array kListed = {Target::kQ,    Target::kK,  Target::kV,    Target::kO,
+                                Target::kGate, Target::kUp, Target::kDown, Target::kHead};
+
 // Those of a list of names; none: it is no such list.
 std::optional<std::vector<Target>> listed_targets(const std::string& text) {
+  if (text == "all-linear") return std::vector(kListed.begin(), kListed.begin() + kLayerTargets);
   std::vector<Target> targets;
   for (const std::string_view part : split_commas(text)) {
-    const size_t before = targets.size();
-    for (int t = 0; t < kLayerTargets; ++t) {
-      const auto target = static_cast<Target>(t);
-      if (text == "all-linear" || part == target_info(target).hf_name) targets.push_back(target);
-    }
-    if (targets.size() == before) return std::nullopt;
+    const auto found =
+        std::ranges::find(kListed, part, [](Target target) { return target_info(target).hf_name; });
+    if (found == kListed.end()) return std::nullopt;
+    targets.push_back(*found);
   }
   std::ranges::sort(targets);
   targets.erase(std::ranges::unique(targets).begin(), targets.end());
@@ -43,23 +47,24 @@ std::optional<std::vector<Target>> listed_targets(const std::string& text) {
 
 std::string known_targets() {
   std::vector<std::string_view> names;
-  for (int t = 0; t < kLayerTargets; ++t) names.push_back(target_info(static_cast<Target>(t)).hf_name);
+  for (const Target target : kListed) names.push_back(target_info(target).hf_name);
   return fmt::format("all-linear, some of {}, or a regular expression for names as {}", fmt::join(names, ","),
                      module_name(0, Target::kQ));
 }
 
-// The modules of the layers (empty: all) that a regular expression matches.
+// The modules that a regular expression matches: of the layers (empty: all), and the head.
 std::vector<ModulePlace> matching_modules(const std::string& pattern, const std::vector<int>& layers,
                                           int model_layers) {
   const ModuleSet set(json::value(pattern), fmt::format("targets \"{}\"", printable(pattern)));
   std::vector<ModulePlace> modules;
+  const auto add = [&](int layer, Target target) {
+    if (set.contains(module_name(layer, target))) modules.push_back({layer, target});
+  };
   for (int layer = 0; layer < model_layers; ++layer) {
     if (!layers.empty() && std::ranges::find(layers, layer) == layers.end()) continue;
-    for (int t = 0; t < kLayerTargets; ++t) {
-      const ModulePlace module{layer, static_cast<Target>(t)};
-      if (set.contains(module_name(module.layer, module.target))) modules.push_back(module);
-    }
+    for (int t = 0; t < kLayerTargets; ++t) add(layer, static_cast<Target>(t));
   }
+  add(0, Target::kHead);
   if (modules.empty())
     fail("targets \"{}\": no linear is called so; must be {}", printable(pattern), known_targets());
   return modules;

@@ -33,7 +33,7 @@ class TuneModel {
 
 // What a LoRA is on, out of a model of so many layers: "all-linear", names as "q_proj,v_proj", or a regular
 // expression for the whole names of modules, as PEFT's target_modules; of those, the ones in `layers` (see
-// parse_layers). Error: neither a name nor an expression; one that matches nothing.
+// parse_layers) and the head, lm_head. Error: neither a name nor an expression; one that matches nothing.
 void set_targets(LoraShape& shape, const std::string& targets, const std::string& layers, int model_layers);
 // "0-3,7" of a model of so many layers; "" is none. Error: not such a list, a layer that there is not.
 std::vector<int> parse_layers(const std::string& text, int layers);

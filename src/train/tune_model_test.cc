@@ -27,6 +27,7 @@ using Names = std::vector<std::string>;
 TEST(Targets, ByName) {
   EXPECT_EQ(shape_of("all-linear").targets.size(), static_cast<size_t>(kLayerTargets));
   EXPECT_EQ(shape_of("v_proj,q_proj,v_proj").targets, (std::vector{Target::kQ, Target::kV}));
+  EXPECT_EQ(shape_of("lm_head,o_proj").targets, (std::vector{Target::kO, Target::kHead}));
   EXPECT_EQ(shape_of("q_proj", "3-4").layers, (std::vector{3, 4}));
   EXPECT_TRUE(shape_of("q_proj,v_proj").modules.empty());
 }
@@ -37,7 +38,8 @@ TEST(Targets, ByExpression) {
                    "model.layers.11.self_attn.q_proj", "model.layers.11.self_attn.v_proj"}));
   EXPECT_EQ(modules_of(".*down_proj", "0,7"),
             (Names{"model.layers.0.mlp.down_proj", "model.layers.7.mlp.down_proj"}));
-  EXPECT_EQ(modules_of(".*").size(), static_cast<size_t>(kLayers * kLayerTargets));
+  EXPECT_EQ(modules_of(".*").size(), static_cast<size_t>(kLayers * kLayerTargets + 1));
+  EXPECT_EQ(modules_of("lm_head|.*q_proj", "5"), (Names{"model.layers.5.self_attn.q_proj", "lm_head"}));
   EXPECT_EQ(modules_of(".*\\.\\d{2}\\..*").size(), static_cast<size_t>(2 * kLayerTargets));
 }
 

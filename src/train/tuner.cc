@@ -6,6 +6,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "model/adapter_export.h"
 
 namespace chorus {
 namespace {
@@ -65,6 +66,11 @@ class Tuning {
 };
 
 void Tuning::begin() {
+  for (size_t i = 0; options_.gguf && i < trainer_.size(); ++i) {
+    AdapterFile file = trainer_.parameters(i).file();
+    file.path = printable(trainer_.task(i).name);
+    require_gguf_names(file, trainer_.config());
+  }
   std::error_code error;
   std::filesystem::create_directories(options_.output, error);
   if (error) fail("{}: cannot be made: {}", printable(options_.output, 300), error.message());

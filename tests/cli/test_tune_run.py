@@ -82,6 +82,7 @@ def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
     "flags, targets, layers",
     [
         (("--targets", "q_proj,down_proj", "--layers", "1-2"), ["q_proj", "down_proj"], [1, 2]),
+        (("--targets", "lm_head,v_proj"), ["v_proj", "lm_head"], None),
         (("--targets", r".*\.[02]\.self_attn\.[qv]_proj"), ["q_proj", "v_proj"], [0, 2]),
         (
             ("--targets", r"model\.layers\.(0\.mlp\.up_proj|2\.self_attn\.o_proj)"),
@@ -96,7 +97,8 @@ def test_targets(run_chorus, chat_model, elf, tmp_path, flags, targets, layers):
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["target_modules"], config.get("layers_to_transform")) == (targets, layers)
     result = run_chorus("inspect", tmp_path, "--model", chat_model, "--json")
-    assert json.loads(result.stdout)["tensors"] == 2 * len(targets) * len(layers or [0]), result.stderr
+    modules = sum(1 if name.startswith("model.") or name == "lm_head" else len(layers or range(3)) for name in targets)
+    assert json.loads(result.stdout)["tensors"] == 2 * modules, result.stderr
     other = run_chorus("tune", chat_model, elf, "-o", tmp_path, *FLAGS, "--steps", 2, "--targets", "v_proj", "--resume")
     assert other.rc == 1
 
@@ -200,6 +202,7 @@ def test_a_full_disk(chorus, chat_model, elf, tmp_path):
         (("-o", "{out}", "--layers", "0-99"), "of this model's layers 0-2"),
         (("-o", "/proc/x/y"), "/proc/x/y"),
         (("-o", "{out}", "--lr", "9"), "the loss is no number"),
+        (("-o", "{out}", "--targets", "lm_head", "--format", "gguf"), "GGUF has no name for that"),
     ],
 )
 def test_refused(run_chorus, chat_model, elf, tmp_path, flags, says):
