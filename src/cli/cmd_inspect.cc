@@ -37,10 +37,13 @@ json::object describe_adapter(const std::string& path, const std::string& model)
                            {"tensors", summary.tensors},
                            {"bytes", summary.bytes},
                            {"layers", summary.layers},
-                           {"targets", json::value_from(summary.targets)},
-                           {"base_name", summary.base.name},
-                           {"base", summary.base.id},
-                           {"chat_template", summary.base.chat_template}};
+                           {"targets", json::value_from(summary.targets)}};
+  const auto add = [&](std::string_view name, const std::string& value) {
+    if (!value.empty()) document[name] = printable(value, 300);
+  };
+  add("base_name", summary.base.name);
+  add("base", summary.base.id);
+  add("chat_template", summary.base.chat_template);
   if (model.empty()) return document;
   const TensorSource source = TensorSource::open(model_path(model));
   const AdapterHandle adapter = load_adapter(path, source.config());
