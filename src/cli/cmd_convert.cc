@@ -36,6 +36,8 @@ int convert(ConvertOptions& options) {
   ThreadTeam team(options.runtime.threads);
   const Model model = open_model(options, team);
   const ConversionCheck check = convert_adapter(adapter, options.out, format, model, team);
+  for (const std::string& hint : adapter.hints)
+    std::fprintf(stderr, "chorus: %s is left behind\n", hint.c_str());
   if (FileRoot().is_directory(options.adapter) && load_chat_template(FileRoot(), options.adapter)) {
     std::fprintf(stderr, "chorus: %s has a chat template of its own, which %s does not: keep its files\n",
                  printable(options.adapter, 300).c_str(), printable(options.out, 300).c_str());

@@ -52,6 +52,8 @@ struct AdapterFile {
   std::string path;          // of the tensors, for errors
   std::string format;        // "PEFT", "GGUF" or "MLX"
   std::string architecture;  // GGUF only
+  std::vector<std::string>
+      hints;  // GGUF only: names of keys for people, which other formats have no place for
   double alpha = 0;
   bool rslora = false;
   bool permuted_qk = false;     // rows of q's and k's B are in GGUF-Llama's order

@@ -27,13 +27,16 @@ std::optional<ModulePlace> place_of(std::string_view weight) {
   return std::nullopt;
 }
 
-// Keys that change what the adapter means and that we do not know.
-void refuse_unknown_keys(const GgufFile& file) {
+// The keys that are hints for people. Error: one that changes what the adapter means and that we do not know.
+std::vector<std::string> hints_of(const GgufFile& file) {
+  std::vector<std::string> hints;
   for (const auto& [key, value] : file.metadata()) {
     if (!key.starts_with("adapter.") || key == "adapter.type" || key == "adapter.lora.alpha") continue;
-    if (key == "adapter.lora.prompt_prefix" || key == "adapter.lora.task_name") continue;  // hints for people
-    fail("{}: {} is not supported", file.path(), printable(key));
+    if (key != "adapter.lora.prompt_prefix" && key != "adapter.lora.task_name")
+      fail("{}: {} is not supported", file.path(), printable(key));
+    hints.push_back(key);
   }
+  return hints;
 }
 
 }  // namespace
@@ -50,7 +53,7 @@ AdapterFile read_gguf_adapter(const FileRoot& root, const std::string& path) {
   if (file.string("adapter.type") != "lora") {
     fail("{}: adapter.type is \"{}\"; \"lora\" is supported", path, printable(file.string("adapter.type")));
   }
-  refuse_unknown_keys(file);
+  adapter.hints = hints_of(file);
   adapter.architecture = file.string("general.architecture");
   adapter.permuted_qk = gguf_permutes_qk(adapter.architecture);
   adapter.alpha = file.number("adapter.lora.alpha");

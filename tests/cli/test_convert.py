@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+import builders
+
 from test_commands import check_good
 from test_hostile_files import RUN, check_refused
 
@@ -52,6 +54,14 @@ def test_refusals_leave_nothing(run_chorus, tiny_gguf, tiny_adapters, tmp_path):
     check_refused(result, mine, ("there already",))
     assert mine.read_text() == "mine" and list(tmp_path.iterdir()) == [mine]
     assert run_chorus("convert", tiny_adapters["qv"], tmp_path / "x").rc == 2
+
+
+def test_hints_are_told_of(run_chorus, tiny_gguf, tiny_adapters, tmp_path):
+    file = builders.read_gguf((tiny_adapters["qv"].parent / "qv.gguf").read_bytes())
+    file.keys["adapter.lora.prompt_prefix"] = (builders.STRING, "Once")
+    (tmp_path / "hinted.gguf").write_bytes(file.pack())
+    result = run_chorus("convert", tmp_path / "hinted.gguf", tmp_path / "a", "--model", tiny_gguf)
+    assert (result.rc, result.stderr) == (0, "chorus: adapter.lora.prompt_prefix is left behind\n")
 
 
 def test_a_chat_template_is_told_of(run_chorus, tiny_gguf, tiny_adapters, tmp_path):
