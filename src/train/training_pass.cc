@@ -200,6 +200,7 @@ void TrainingPass::Impl::head(Stream& s, std::span<double> nll, bool backward) {
   }
 }
 
+// The labels in chunks that the limits allow, with the rows of each that an adapter of the head is on.
 void TrainingPass::Impl::cut_labels() {
   chunks.clear();
   const auto most = static_cast<size_t>(limits.label_rows);
