@@ -23,6 +23,10 @@ std::string directory_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+[[noreturn]] void fail_on(const std::string& path, std::string_view action, int error_number) {
+  fail("{}: {}: {}", printable(path, 300), action, std::strerror(error_number));
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
@@ -55,15 +59,8 @@ void AtomicFile::commit() {
   flush();
   if (fsync(fd_) != 0) fail_with(errno, "cannot sync");
   if (close(std::exchange(fd_, -1)) != 0) fail_with(errno, "cannot close");
-  if (rename(temporary_path_.c_str(), path_.c_str()) != 0) fail_with(errno, "cannot rename into place");
+  rename_durably(temporary_path_, path_);
   renamed_ = true;
-  // The rename itself lives in the directory; without this a power cut may undo it.
-  const int directory = open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory < 0) fail_with(errno, "cannot open its directory");
-  const int result = fsync(directory);
-  const int error_number = errno;
-  close(directory);
-  if (result != 0) fail_with(error_number, "cannot sync its directory");
 }
 
 void AtomicFile::flush() {
@@ -81,7 +78,18 @@ void AtomicFile::write_through(std::span<const std::byte> bytes) {
 }
 
 void AtomicFile::fail_with(int error_number, std::string_view action) const {
-  fail("{}: {}: {}", printable(path_, 300), action, std::strerror(error_number));
+  fail_on(path_, action, error_number);
+}
+
+void rename_durably(const std::string& from, const std::string& to) {
+  if (rename(from.c_str(), to.c_str()) != 0) fail_on(to, "cannot rename into place", errno);
+  // The rename itself lives in the directory; without this a power cut may undo it.
+  const int directory = open(directory_of(to).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) fail_on(to, "cannot open its directory", errno);
+  const int result = fsync(directory);
+  const int error_number = errno;
+  close(directory);
+  if (result != 0) fail_on(to, "cannot sync its directory", error_number);
 }
 
 void remove_unfinished(const std::string& path) {

@@ -34,6 +34,9 @@ class AtomicFile {
   bool renamed_ = false;
 };
 
+// Renames a file or directory that has been synced, so that a crash does not undo it. Errors name `to`.
+void rename_durably(const std::string& from, const std::string& to);
+
 // Removes what attempts at `path` have left that SIGKILL or a crash cut off. Only where nobody else writes
 // it.
 void remove_unfinished(const std::string& path);

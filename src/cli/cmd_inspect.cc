@@ -5,8 +5,11 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "engine/adapter_loader.h"
+#include "engine/text_files.h"
 #include "model/adapter_io.h"
 #include "model/tensor_source.h"
+#include "model/weights.h"
 
 namespace chorus {
 namespace {
@@ -35,9 +38,22 @@ json::object describe_adapter(const std::string& path, const std::string& model)
                            {"bytes", summary.bytes},
                            {"layers", summary.layers},
                            {"targets", json::value_from(summary.targets)}};
+  const auto add = [&](std::string_view name, const std::string& value) {
+    if (!value.empty()) document[name] = printable(value, 300);
+  };
+  add("base_name", summary.base.name);
+  add("base", summary.base.id);
+  add("chat_template", summary.base.chat_template);
   if (model.empty()) return document;
-  const AdapterHandle adapter = load_adapter(path, TensorSource::open(model_path(model)).config());
+  const TensorSource source = TensorSource::open(model_path(model));
+  const AdapterHandle adapter = load_adapter(path, source.config());
+  std::optional<ChatTemplate> own;
+  if (fs::is_directory(path)) own = load_chat_template(FileRoot(), path);
+  const AdapterBase now = {.name = "",
+                           .id = model_id(source),
+                           .chat_template = template_hash(own ? std::move(own) : load_chat_template(source))};
   document["fits"] = model;
+  document["warnings"] = json::value_from(base_warnings(summary.base, now));
   document["id"] = adapter->id();
   document["bytes_in_memory"] = adapter->bytes();
   return document;

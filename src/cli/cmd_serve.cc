@@ -97,6 +97,7 @@ int run_serve(ServeFlags flags) {
   flags.server.adapters.directory = std::move(flags.model.adapter_directory);
   flags.model.adapter_directory.clear();  // the manager loads it, and goes on watching it
   flags.server.adapters.memory_bytes = static_cast<size_t>(flags.adapter_memory) << 20;
+  flags.server.adapters.warn = warn_of_adapter;
   RuntimeOptions runtime_options;
   runtime_options.max_sequences = flags.max_sequences;
   runtime_options.max_queue = flags.max_queue;

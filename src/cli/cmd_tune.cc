@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/process_memory.h"
-#include "base/sha256.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/tune_data.h"
@@ -21,7 +20,8 @@ struct TuneOptions {
   RuntimeFlags runtime;
   std::vector<std::string> data, validation;
   TuneDataOptions split;
-  std::string train_on = "assistant", output, targets = "all-linear", layers, schedule = "cosine";
+  std::string train_on = "assistant", output, targets = "all-linear", layers, schedule = "cosine",
+              format = "peft";
   TuneTask task;
   TrainerLimits limits;
   TunerOptions run;
@@ -109,8 +109,7 @@ std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData>
     task.name = std::move(one.name);
     task.train = std::move(one.train);
     task.validation = std::move(one.validation);
-    task.shape.targets = parse_targets(options.targets);
-    task.shape.layers = parse_layers(options.layers, layers);
+    set_targets(task.shape, options.targets, options.layers, layers);
     task.schedule = schedule_named(options.schedule);
     task.eight_bit = options.moments == 8;
     tasks.push_back(std::move(task));
@@ -186,12 +185,6 @@ json::value verdict_json(const Trainer& trainer, const TuneVerdict& verdict, con
           {"losses", json::value_from(verdict.losses)}};
 }
 
-std::string hash_of(std::string_view text) {
-  Sha256 hash;
-  hash.add(text);
-  return to_hex(hash.finish());
-}
-
 int run(TuneOptions& options) {
   TensorSource source = TensorSource::open(model_path(options.runtime.model));
   const TextFiles text = load_text_files(source);
@@ -206,9 +199,10 @@ int run(TuneOptions& options) {
   options.limits.activation_bytes = static_cast<size_t>(options.memory) << 20;
   options.limits.exact = options.runtime.exact;
   options.run.output = options.output;
+  options.run.gguf = options.format == "gguf";
   options.run.identity = {model.model().id, model.kernels_name(), settings_hash(tasks, options.limits)};
   options.run.base_name = options.runtime.model;
-  if (text.chat_template) options.run.template_hash = hash_of(text.chat_template->source());
+  options.run.template_hash = template_hash(text.chat_template);
   Trainer trainer = model.trainer(std::move(tasks), options.limits);
   const int twice = static_cast<int>(model.model().config.layers.size()) - trainer.kept_layers();
   std::fprintf(stderr, "%.0f MB beside the model's %.0f; %d layers are computed twice\n",
@@ -276,7 +270,8 @@ void add_lora_flags(CLI::App& command, TuneOptions& options) {
   command.add_flag("--rslora", task.shape.rslora, "It counts alpha / sqrt(rank)");
   command
       .add_option("--targets", options.targets,
-                  "all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj")
+                  "all-linear, some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,lm_head, or a "
+                  "regular expression for names as model.layers.0.self_attn.q_proj")
       ->capture_default_str();
   command.add_option("--layers", options.layers, "Layers to adapt, as 10-29; all by default")
       ->type_name("LIST");
@@ -329,6 +324,11 @@ void add_run_flags(CLI::App& command, TuneOptions& options) {
       .add_option("-o,--output", options.output,
                   "Directory for the adapter; of several, for a directory each")
       ->type_name("DIR");
+  command
+      .add_option("--format", options.format,
+                  "The result: a PEFT directory; with gguf, adapter.gguf in it too")
+      ->check(CLI::IsMember({"peft", "gguf"}))
+      ->capture_default_str();
   command.add_flag("--resume", options.run.resume, "Go on with the run that the directory holds");
   command
       .add_option("--checkpoint-steps", options.run.checkpoint_steps,

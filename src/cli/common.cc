@@ -113,8 +113,13 @@ std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions op
   for (const std::string& adapter : flags.adapters) runtime->adapters().load_flag(adapter);
   for (const AdapterInfo& adapter : runtime->adapters().infos()) {
     fmt::print(stderr, "{}\n", describe(adapter));
+    for (const std::string& warning : adapter.warnings) warn_of_adapter(adapter.name, warning);
   }
   return runtime;
+}
+
+void warn_of_adapter(const std::string& name, const std::string& warning) {
+  fmt::print(stderr, "chorus: adapter {}: {}\n", name, warning);
 }
 
 void flush_output() {

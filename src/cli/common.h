@@ -42,6 +42,9 @@ std::unique_ptr<Runtime> open_base(const RuntimeFlags& flags, RuntimeOptions opt
 // Loads model and adapters.
 std::unique_ptr<Runtime> open_runtime(const ModelFlags& flags, RuntimeOptions options = {});
 
+// On stderr.
+void warn_of_adapter(const std::string& name, const std::string& warning);
+
 // Error: what was written to the standard output has not all arrived.
 void flush_output();
 

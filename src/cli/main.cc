@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   chorus::add_serve_command(app, exit_code);
   chorus::add_eval_command(app, exit_code);
   chorus::add_inspect_command(app, exit_code);
+  chorus::add_convert_command(app, exit_code);
   chorus::add_tokenize_command(app, exit_code);
   chorus::add_bench_command(app, exit_code);
   chorus::add_tune_command(app, exit_code);

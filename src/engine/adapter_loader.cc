@@ -36,9 +36,22 @@ void require_adapter_name(std::string_view name) {
        printable(name));
 }
 
+std::vector<std::string> base_warnings(const AdapterBase& made_on, const AdapterBase& now) {
+  constexpr size_t kShown = 12;
+  std::vector<std::string> warnings;
+  const auto compare = [&](std::string_view what, std::string_view then, std::string_view here) {
+    if (then.empty() || here.empty() || then == here) return;
+    warnings.push_back(fmt::format("tuned with {} {}, used with {}: its answers may be worse", what,
+                                   printable(then.substr(0, kShown)), here.substr(0, kShown)));
+  };
+  compare("base", made_on.id, now.id);
+  compare("chat template", made_on.chat_template, now.chat_template);
+  return warnings;
+}
+
 AdapterLoader::AdapterLoader(const ModelConfig& config, std::vector<std::string> base_names,
-                             DivergenceProbe probe)
-    : config_(config), base_names_(std::move(base_names)), probe_(std::move(probe)) {}
+                             DivergenceProbe probe, AdapterBase base)
+    : config_(config), base_names_(std::move(base_names)), probe_(std::move(probe)), base_(std::move(base)) {}
 
 bool AdapterLoader::is_base(std::string_view name) const {
   return std::ranges::find(base_names_, name) != base_names_.end();
@@ -52,14 +65,18 @@ void AdapterLoader::require_name(std::string_view name) const {
 LoadedAdapter AdapterLoader::load(const FileRoot& root, const std::string& path,
                                   const LoadOptions& options) const {
   LoadedAdapter loaded;
+  AdapterBase now = base_;
+  if (root.is_directory(path)) {
+    if (std::optional<ChatTemplate> own = load_chat_template(root, path)) {
+      now.chat_template = template_hash(own);
+      loaded.chat_template = std::make_shared<const ChatTemplate>(std::move(*own));
+    }
+  }
   {
     const AdapterFile file = read_adapter_file(root, path);  // its bytes are gone before the forms are made
     if (options.max_rank > 0) check_rank(file, options.max_rank);
     loaded.adapter = load_adapter(file, config_);
-  }
-  if (root.is_directory(path)) {
-    if (std::optional<ChatTemplate> own = load_chat_template(root, path))
-      loaded.chat_template = std::make_shared<const ChatTemplate>(std::move(*own));
+    loaded.warnings = base_warnings(file.base, now);
   }
   choose_form(loaded, options);
   return_freed_memory();

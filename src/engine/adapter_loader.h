@@ -10,6 +10,7 @@
 #include "base/file_root.h"
 #include "formats/chat_template.h"
 #include "model/adapter.h"
+#include "model/adapter_file.h"
 #include "model/config.h"
 
 namespace chorus {
@@ -34,6 +35,7 @@ struct LoadedAdapter {
   AdapterHandle adapter;
   std::optional<double> divergence;                   // as AdapterVerdict's
   std::shared_ptr<const ChatTemplate> chat_template;  // its own; null: it has none
+  std::vector<std::string> warnings;                  // see base_warnings()
 };
 
 struct LoadOptions {
@@ -46,7 +48,9 @@ struct LoadOptions {
 class AdapterLoader {
  public:
   // `base_names` name the base itself. Without a probe every adapter keeps its exact form.
-  AdapterLoader(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe);
+  // `base` is what adapters are compared with: see base_warnings().
+  AdapterLoader(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe,
+                AdapterBase base = {});
 
   bool is_base(std::string_view name) const;
   // Error: no name for an adapter, or the base's.
@@ -61,7 +65,13 @@ class AdapterLoader {
   const ModelConfig& config_;
   const std::vector<std::string> base_names_;
   const DivergenceProbe probe_;
+  const AdapterBase base_;
 };
+
+// A line for the base and one for the chat template, where an adapter says that it was made on another than
+// it meets now. No error: bases of one shape may be meant to share adapters. What either does not say is no
+// difference.
+std::vector<std::string> base_warnings(const AdapterBase& made_on, const AdapterBase& now);
 
 // Error: not 1 to 64 letters, digits, '.', '_' and '-', or it begins with '.'.
 void require_adapter_name(std::string_view name);

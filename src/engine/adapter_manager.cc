@@ -202,6 +202,8 @@ void AdapterManager::Impl::read_files(const AdapterTask& task, AdapterLoad& load
   if (adapter_stamps(root_of(task.source), path) != load.stamps)
     fail("{}: the files changed while they were read", printable(path, 300));
   load.loaded = std::move(loaded);
+  if (!options.warn || task.name.empty() || task.known.id == load.loaded.adapter->id()) return;
+  for (const std::string& warning : load.loaded.warnings) options.warn(task.name, warning);
 }
 
 AdapterLoad AdapterManager::Impl::read(const AdapterTask& task) const {
@@ -329,6 +331,7 @@ void AdapterManager::validate(const std::string& path,
       status.rank = adapter->max_rank();
       status.form = adapter->form();
       status.bytes = adapter->bytes();
+      status.warnings = load.loaded.warnings;
     }
     done(load.outcome, status);
   });

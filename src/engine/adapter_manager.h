@@ -24,6 +24,9 @@ struct AdapterManagerOptions {
   int max_adapters = 1024;
   std::chrono::milliseconds poll{500};       // how often the directory is looked at
   std::vector<std::string> base_names = {};  // of the base besides those that the registry knows
+  // Hears what is odd about content that was loaded for the first time; on the loader's thread. Must not
+  // throw.
+  std::function<void(const std::string& name, const std::string& warning)> warn = {};
 };
 
 // Adapters that come and go while the engine runs. The directory is the desired state of the names in it: a

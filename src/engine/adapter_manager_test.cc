@@ -2,6 +2,7 @@
 #include <fstream>
 
 #include "engine/adapter_manager_harness.h"
+#include "model/adapter_export.h"
 
 namespace chorus {
 namespace {
@@ -253,6 +254,32 @@ TEST_F(ManagerTest, HandlesOutliveTheManager) {
   const Acquired user = acquire("a");
   manager_.reset();
   EXPECT_EQ(user.selection.uses[0].adapter->id().size(), 64u);
+}
+
+// Told once of each content, and there to be asked for.
+TEST_F(ManagerTest, AdaptersOfAnotherBaseAreToldOf) {
+  AdapterRegistry registry(config_, {"base"}, {}, {"", "abc", ""});
+  auto told = std::make_shared<std::vector<std::string>>();
+  options_.warn = [=](const std::string& name, const std::string& warning) {
+    told->push_back(name + ": " + warning);
+  };
+  AdapterFile other = read_adapter_file(FileRoot(), golden("adapters/qv"));
+  other.base.id = "def";
+  write_gguf_adapter(directory_ / ".other.gguf", other, config_);
+  put("ranks", ".plain");
+  manager_ = std::make_unique<AdapterManager>(registry, options_);
+  EXPECT_EQ(load("other", ".other.gguf").message, "");
+  EXPECT_EQ(load("plain", ".plain").message, "");
+  EXPECT_EQ(load("other", ".other.gguf", true).message, "");
+  const std::string warning = "tuned with base def, used with abc: its answers may be worse";
+  EXPECT_EQ(status("other").warnings, std::vector{warning});
+  EXPECT_TRUE(status("plain").warnings.empty());
+  std::promise<AdapterStatus> answer;
+  manager_->validate(".other.gguf",
+                     [&](const AdapterOutcome&, const AdapterStatus& status) { answer.set_value(status); });
+  EXPECT_EQ(await(answer.get_future()).warnings, std::vector{warning});
+  manager_.reset();
+  EXPECT_EQ(*told, std::vector{"other: " + warning});
 }
 
 }  // namespace

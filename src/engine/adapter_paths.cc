@@ -13,7 +13,8 @@ namespace {
 
 constexpr size_t kMaxNames = 16'384, kMaxPath = 4096;
 constexpr std::string_view kGgufEnd = ".gguf";
-constexpr std::array kPeftFiles = {kPeftConfig, kPeftTensors, kPeftPickle, kTemplateFile, kTokenizerConfig};
+constexpr std::array kFiles = {kPeftConfig, kPeftTensors,  kPeftPickle,
+                               kMlxTensors, kTemplateFile, kTokenizerConfig};
 
 // Without "." and doubled or trailing slashes. None: "..", or nothing left.
 std::optional<std::string> plain_path(std::string_view path) {
@@ -66,7 +67,7 @@ AdapterStamps adapter_stamps(const FileRoot& root, const std::string& path) {
     stamps.emplace_back(path, stamp_of(*top));
     return stamps;
   }
-  for (const std::string_view name : kPeftFiles) {
+  for (const std::string_view name : kFiles) {
     std::string file = fmt::format("{}/{}", path, name);
     if (const std::optional<struct stat> info = root.look(file))
       stamps.emplace_back(std::move(file), stamp_of(*info));

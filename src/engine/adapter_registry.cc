@@ -83,7 +83,7 @@ std::vector<AdapterInfo> AdapterRegistry::infos() const {
   std::vector<AdapterInfo> infos;
   for (const auto& [name, entry] : adapters_) {
     const Adapter& adapter = *entry.loaded.adapter;
-    infos.push_back({name, adapter.form(), adapter.bytes(), entry.loaded.divergence});
+    infos.push_back({name, adapter.form(), adapter.bytes(), entry.loaded.divergence, entry.loaded.warnings});
   }
   return infos;
 }

@@ -28,7 +28,8 @@ struct AdapterInfo {
   std::string name;
   AdapterForm form = AdapterForm::kExact;
   size_t bytes = 0;
-  std::optional<double> divergence;  // of the int8 form, where it was tried
+  std::optional<double> divergence;   // of the int8 form, where it was tried
+  std::vector<std::string> warnings;  // see base_warnings()
 };
 
 // The adapters of a model name or mix, and what comes with them.
@@ -44,8 +45,9 @@ class AdapterRegistry {
  public:
   // `base_names` name the base itself ("base", the model's own name): a mix of just that is no adapter.
   // Without a probe every adapter keeps its exact form.
-  AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe = {})
-      : loader_(config, std::move(base_names), std::move(probe)) {}
+  AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe = {},
+                  AdapterBase base = {})
+      : loader_(config, std::move(base_names), std::move(probe), std::move(base)) {}
 
   const AdapterLoader& loader() const { return loader_; }
 

@@ -111,5 +111,20 @@ TEST_F(Registry, AFailedLoadLeavesWhatWasThere) {
   EXPECT_NE(error_of([&] { registry_.load_flag("a"); }), "no error");
 }
 
+TEST(BaseWarnings, ALineForEachDifference) {
+  const AdapterBase now = {"now", std::string(64, 'a'), std::string(64, 'b')};
+  EXPECT_TRUE(base_warnings(now, now).empty());
+  EXPECT_TRUE(base_warnings({}, now).empty());
+  EXPECT_TRUE(base_warnings(now, {}).empty());
+  EXPECT_TRUE(base_warnings({"then", now.id, now.chat_template}, now).empty());
+  EXPECT_EQ(base_warnings({"", std::string(64, 'c'), now.chat_template}, now),
+            std::vector<std::string>{
+                "tuned with base cccccccccccc, used with aaaaaaaaaaaa: its answers may be worse"});
+  const std::vector<std::string> both = base_warnings({"", "x\n\x1b[31m", "y"}, now);
+  ASSERT_EQ(both.size(), 2u);
+  EXPECT_EQ(both[0].find('\n'), std::string::npos);
+  EXPECT_NE(both[1].find("chat template y, used with bbbbbbbbbbbb"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace chorus

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "model/adapter.h"
 
@@ -24,8 +25,9 @@ struct AdapterStatus {
   int users = 0;            // requests that hold a version of this name
   double load_seconds = 0;  // of the last load
   uint64_t loads = 0;
-  std::string error;    // why the last load failed; the version before it stays in use
-  int64_t created = 0;  // seconds since 1970, of the first load
+  std::vector<std::string> warnings;  // of the last load; see base_warnings()
+  std::string error;                  // why the last load failed; the version before it stays in use
+  int64_t created = 0;                // seconds since 1970, of the first load
 };
 
 // Why a load, an unload or an acquisition could not be done.

@@ -191,6 +191,7 @@ AdapterOutcome AdapterTable::publish(Entry& entry, const AdapterTask& task, Adap
                                      Garbage& garbage) {
   const Adapter& adapter = *load.loaded.adapter;
   AdapterStatus& status = entry.status;
+  std::vector<std::string> warnings = load.loaded.warnings;
   if (entry.current == nullptr || !entry.current->same_as(load.loaded)) {
     auto version = std::make_unique<Version>(entry.serial, std::move(load.loaded));
     if (!make_room(entry, version->bytes(), garbage)) {
@@ -214,6 +215,7 @@ AdapterOutcome AdapterTable::publish(Entry& entry, const AdapterTask& task, Adap
   status.rank = adapter.max_rank();
   status.form = adapter.form();
   status.load_seconds = load.seconds;
+  status.warnings = std::move(warnings);
   if (status.loads++ == 0) status.created = std::time(nullptr);
   return {};
 }

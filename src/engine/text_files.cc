@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/sha256.h"
 #include "formats/gguf.h"
 #include "formats/json.h"
 
@@ -24,13 +25,13 @@ std::optional<ChatTemplate> parse_template(const std::string& source, std::strin
   }
 }
 
-TextFiles text_from_gguf(const GgufFile& file) {
+std::optional<ChatTemplate> template_of(const GgufFile& file) {
   constexpr std::string_view kTemplate = "tokenizer.chat_template";
-  TextFiles text{Tokenizer::from_gguf(file), std::nullopt};
-  if (file.find_value(kTemplate) != nullptr)
-    text.chat_template = parse_template(file.string(kTemplate), file.path());
-  return text;
+  if (file.find_value(kTemplate) == nullptr) return std::nullopt;
+  return parse_template(file.string(kTemplate), file.path());
 }
+
+TextFiles text_from_gguf(const GgufFile& file) { return {Tokenizer::from_gguf(file), template_of(file)}; }
 
 std::string string_field(const json::value& value, std::string_view name) {
   const json::value* field = value.is_object() ? value.get_object().if_contains(name) : nullptr;
@@ -75,6 +76,18 @@ TextFiles load_text_files(const TensorSource& source) {
 
 std::optional<ChatTemplate> load_chat_template(const FileRoot& root, const std::string& directory) {
   return parse_template(template_source(root, directory, tokenizer_config(root, directory)), directory);
+}
+
+std::optional<ChatTemplate> load_chat_template(const TensorSource& source) {
+  return source.gguf() != nullptr ? template_of(*source.gguf())
+                                  : load_chat_template(FileRoot(), source.path());
+}
+
+std::string template_hash(const std::optional<ChatTemplate>& chat_template) {
+  if (!chat_template) return "";
+  Sha256 hash;
+  hash.add(chat_template->source());
+  return to_hex(hash.finish());
 }
 
 }  // namespace chorus

@@ -26,6 +26,11 @@ TextFiles load_text_files(const TensorSource& source);
 // The files of a directory that may hold a chat template.
 constexpr std::string_view kTemplateFile = "chat_template.jinja", kTokenizerConfig = "tokenizer_config.json";
 
+// Of a model that is open, without the rest.
+std::optional<ChatTemplate> load_chat_template(const TensorSource& source);
+// Hex SHA-256 of the template's source; of none, "".
+std::string template_hash(const std::optional<ChatTemplate>& chat_template);
+
 // The chat template of a directory: the first of these files, or a field of the second; none: it has neither.
 // Error: it does not parse.
 std::optional<ChatTemplate> load_chat_template(const FileRoot& root, const std::string& directory);

@@ -46,8 +46,16 @@ std::vector<FilePair> PairCollector::finish() const {
   return pairs;
 }
 
+const FileTensor& AdapterFile::own(OwnedTensor tensor) {
+  const OwnedTensor& kept = memory.emplace_back(std::move(tensor));
+  return view({kept.name, kept.type, kept.shape, kept.bytes});
+}
+
 AdapterFile read_adapter_file(const FileRoot& root, const std::string& path) {
-  return root.is_directory(path) ? read_peft_adapter(root, path) : read_gguf_adapter(root, path);
+  if (!root.is_directory(path)) return read_gguf_adapter(root, path);
+  const auto holds = [&](std::string_view name) { return root.look(fmt::format("{}/{}", path, name)); };
+  return holds(kMlxTensors) && !holds(kPeftTensors) ? read_mlx_adapter(root, path)
+                                                    : read_peft_adapter(root, path);
 }
 
 }  // namespace chorus

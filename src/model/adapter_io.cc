@@ -78,6 +78,7 @@ AdapterSummary summarize_adapter(const std::string& path) {
   summary.format = file.format;
   summary.alpha = file.alpha;
   summary.rslora = file.rslora;
+  summary.base = file.base;
   summary.min_rank = kMaxRank;
   std::set<Target> targets;
   std::set<int> layers;

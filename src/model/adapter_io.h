@@ -10,7 +10,7 @@ namespace chorus {
 
 // What an adapter holds, without a model: for `inspect` and for the loader.
 struct AdapterSummary {
-  std::string format;  // "PEFT" or "GGUF"
+  std::string format;  // "PEFT", "GGUF" or "MLX"
   int min_rank = 0, max_rank = 0;
   double alpha = 0;
   bool rslora = false;
@@ -18,13 +18,14 @@ struct AdapterSummary {
   size_t bytes = 0;                  // of tensor data in the file
   std::vector<std::string> targets;  // by their Hugging Face names
   int layers = 0;                    // layers with at least one pair
+  AdapterBase base;                  // that it was made on
 };
 
 AdapterSummary summarize_adapter(const std::string& path);
 
-// Loads a PEFT directory (adapter_config.json, adapter_model.safetensors) or a GGUF LoRA file for `config`.
-// The file is read and checked into own memory. Applies whole or not at all; errors name file and tensor or
-// field:
+// Loads a PEFT directory (adapter_config.json, adapter_model.safetensors), an MLX directory or a GGUF LoRA
+// file for `config`. The file is read and checked into own memory. Applies whole or not at all; errors name
+// file and tensor or field:
 // - a tensor that belongs to no linear of the base, A without B, a shape that is not the base's;
 // - a target named in the configuration that has no tensors; NaN or infinity;
 // - what would change the mathematics and is not supported (DoRA, trained biases, modules_to_save, layer

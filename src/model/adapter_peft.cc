@@ -2,71 +2,13 @@
 // reading of it (src/peft/tuners/tuners_utils.py, src/peft/utils/other.py).
 
 #include <array>
-#include <charconv>
 #include <cmath>
 
 #include "base/error.h"
-#include "formats/regex.h"
 #include "model/adapter_file.h"
 
 namespace chorus {
 namespace {
-
-std::string module_name(int layer, Target target) {
-  if (target == Target::kHead) return "lm_head";
-  return fmt::format("model.layers.{}.{}", layer, target_info(target).hf_module);
-}
-
-bool matches_whole(const Regex& regex, std::string_view text) {
-  RegexMatcher matcher(regex);
-  Span match{};
-  return matcher.find(text, 0, match) && match.begin == 0 && match.end == text.size();
-}
-
-Regex whole_regex(std::string_view pattern, std::string_view what) {
-  return Regex(fmt::format("^(?:{})$", pattern), what);
-}
-
-// A choice of modules: nothing, a list of names or suffixes, a regular expression, or "all-linear".
-class ModuleSet {
- public:
-  ModuleSet() = default;
-  ModuleSet(const json::value& value, const std::string& what) : given_(true) {
-    if (value.is_string()) {
-      const std::string text(value.get_string());
-      if (text == "all-linear") {
-        all_ = true;
-      } else {
-        regex_ = std::make_shared<const Regex>(whole_regex(text, what));
-      }
-      return;
-    }
-    if (!value.is_array()) fail("{} must be a list of module names or a string", what);
-    for (const json::value& name : value.get_array()) {
-      if (!name.is_string()) fail("{} must hold strings only", what);
-      names_.emplace_back(name.get_string());
-    }
-  }
-  bool given() const { return given_; }
-  bool is_list() const { return given_ && !all_ && regex_ == nullptr; }
-  const std::vector<std::string>& names() const { return names_; }
-  bool contains(const std::string& module) const {
-    if (all_) return module != "lm_head";
-    if (regex_ != nullptr) return matches_whole(*regex_, module);
-    for (const std::string& name : names_) {
-      if (name_matches(name, module)) return true;
-    }
-    return false;
-  }
-  static bool name_matches(const std::string& name, const std::string& module) {
-    return module == name || module.ends_with("." + name);
-  }
-
- private:
-  bool given_ = false, all_ = false;
-  std::vector<std::string> names_;
-  std::shared_ptr<const Regex> regex_;
-};
 
 // rank_pattern or alpha_pattern: the first pattern that matches the end of a module's name gives its value.
 using Pattern = std::vector<std::pair<std::shared_ptr<const Regex>, double>>;
@@ -224,30 +166,31 @@ PeftConfig parse_config(const json::object& object, const std::string& what) {
 }
 
 struct Place {
-  int layer;
-  Target target;
+  ModulePlace module;
   bool is_a;
 };
 
 // "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight", or "...model.lm_head.lora_B.weight".
 std::optional<Place> place_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "base_model.model.", kLayers = "model.layers.";
-  const bool is_a = name.ends_with(".lora_A.weight");
+  constexpr std::string_view kPrefix = "base_model.model.", kEnd = ".lora_A.weight";
+  const bool is_a = name.ends_with(kEnd);
   if (!name.starts_with(kPrefix) || !(is_a || name.ends_with(".lora_B.weight"))) return std::nullopt;
-  name =
-      name.substr(kPrefix.size(), name.size() - kPrefix.size() - std::string_view(".lora_A.weight").size());
-  if (name == "lm_head") return Place{0, Target::kHead, is_a};
-  if (!name.starts_with(kLayers)) return std::nullopt;
-  name.remove_prefix(kLayers.size());
-  int layer = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
-  if (error != std::errc() || layer < 0 || layer >= kMaxLayers) return std::nullopt;
-  name.remove_prefix(static_cast<size_t>(end - name.data()));
-  for (int t = 0; t < kLayerTargets; ++t) {
-    const auto target = static_cast<Target>(t);
-    if (name == fmt::format(".{}", target_info(target).hf_module)) return Place{layer, target, is_a};
-  }
-  return std::nullopt;
+  const std::optional<ModulePlace> module =
+      module_place(name.substr(kPrefix.size(), name.size() - kPrefix.size() - kEnd.size()));
+  if (!module) return std::nullopt;
+  return Place{*module, is_a};
+}
+
+AdapterBase base_of(const json::object& config, const std::map<std::string, std::string>& metadata) {
+  AdapterBase base;
+  if (const json::value* name = config.if_contains("base_model_name_or_path"); name && name->is_string())
+    base.name = name->get_string();
+  const auto read = [&](std::string_view key, std::string& value) {
+    if (const auto it = metadata.find(std::string(key)); it != metadata.end()) value = it->second;
+  };
+  read(kBaseKey, base.id);
+  read(kChatTemplateKey, base.chat_template);
+  return base;
 }
 
 void apply_scales(AdapterFile& adapter, const PeftConfig& config) {
@@ -295,9 +238,10 @@ AdapterFile read_peft_adapter(const FileRoot& root, const std::string& directory
     const std::optional<Place> place = place_of(tensor.name);
     if (!place)
       fail("{}: tensor {} adapts no linear that is supported", adapter.path, printable(tensor.name, 200));
-    pairs.add(place->layer, place->target, place->is_a, tensor);
+    pairs.add(place->module.layer, place->module.target, place->is_a, tensor);
   }
   adapter.pairs = pairs.finish();
+  adapter.base = base_of(value.get_object(), adapter.safetensors->metadata());
   adapter.alpha = config.alpha;
   adapter.rslora = config.rslora;
   apply_scales(adapter, config);

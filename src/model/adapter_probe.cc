@@ -29,12 +29,29 @@ double kl(std::span<const float> p, std::span<const float> q) {
   return sum;
 }
 
+// Adds one token's logits.
+void compare(std::span<const float> one, std::span<const float> other, AdapterComparison& comparison) {
+  comparison.divergence += kl(one, other);
+  for (size_t i = 0; i < one.size(); ++i) {
+    const double difference = std::abs(double{one[i]} - double{other[i]});
+    if (!(difference <= comparison.difference)) comparison.difference = difference;
+    comparison.largest = std::max(comparison.largest, std::abs(double{one[i]}));
+  }
+}
+
+int rank_of(const Adapter* adapter) { return adapter == nullptr ? 1 : adapter->max_rank(); }
+
 constexpr int kChunk = kPagePositions;  // tokens of a step
 
 }  // namespace
 
 double adapter_divergence(const Model& model, ThreadTeam& team, const Adapter& exact, const Adapter& other,
                           std::span<const int32_t> tokens) {
+  return compare_adapters(model, team, &exact, &other, tokens).divergence;
+}
+
+AdapterComparison compare_adapters(const Model& model, ThreadTeam& team, const Adapter* one,
+                                   const Adapter* other, std::span<const int32_t> tokens) {
   const int count = static_cast<int>(tokens.size()), pages = (count + kChunk - 1) / kChunk;
   const auto vocab = static_cast<size_t>(model.config.vocab);
   const Kernels& kernels = choose_kernels();
@@ -44,13 +61,13 @@ double adapter_divergence(const Model& model, ThreadTeam& team, const Adapter& e
       {.rows = 2 * kChunk,
        .logit_rows = 2 * kChunk,
        .context_length = count,
-       .lora_floats_per_row = exact.max_rank(),
+       .lora_floats_per_row = std::max(rank_of(one), rank_of(other)),
        .segments = 2},
       true);  // under int8 inputs any change at all rounds them anew, which would hide the form's
   std::vector<float> logits(2 * kChunk * vocab);
   std::vector<int32_t> table(static_cast<size_t>(2 * pages));
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
-  double sum = 0;
+  AdapterComparison comparison;
   for (int page = 0; page < pages; ++page) {
     const int begin = page * kChunk, rows = std::min(kChunk, count - begin);
     std::vector<int32_t> ids, positions, outputs;
@@ -64,15 +81,18 @@ double adapter_divergence(const Model& model, ThreadTeam& team, const Adapter& e
     }
     const std::array<AttentionSequence, 2> sequences = {
         {{0, rows, table.data(), begin + rows}, {rows, 2 * rows, table.data() + pages, begin + rows}}};
-    const std::array<LoraSegment, 2> segments = {{{&exact, 0, rows, 1}, {&other, rows, 2 * rows, 1}}};
+    std::vector<LoraSegment> segments;
+    if (one != nullptr) segments.push_back({one, 0, rows, 1});
+    if (other != nullptr) segments.push_back({other, rows, 2 * rows, 1});
     transformer.forward(team, {ids, positions, slots, sequences, segments, outputs}, logits);
     for (size_t row = 0; row < static_cast<size_t>(rows); ++row) {
       const std::span<const float> all = logits;
-      sum +=
-          kl(all.subspan(row * vocab, vocab), all.subspan((row + static_cast<size_t>(rows)) * vocab, vocab));
+      compare(all.subspan(row * vocab, vocab), all.subspan((row + static_cast<size_t>(rows)) * vocab, vocab),
+              comparison);
     }
   }
-  return sum / count;
+  comparison.divergence /= count;
+  return comparison;
 }
 
 }  // namespace chorus

@@ -66,9 +66,10 @@ class Transformer {
   void embed(Stream& stream);
   void layer(Stream& stream, int index, const LayerTape& tape = {});
   void layer_again(Stream& stream, int index, const float* x, const LayerTape& tape);
-  // Rows of the batch, ascending, at most logit_rows of the limits -> logits [rows, vocab]. Adapters of the
-  // head are left out.
-  void head(Stream& stream, std::span<const int32_t> rows, float* logits);
+  // Rows of the batch, ascending, at most logit_rows of the limits -> logits [rows, vocab]. `segments` are of
+  // these rows, not of the batch's, and so is what `lora_input` gets.
+  void head(Stream& stream, std::span<const int32_t> rows, float* logits,
+            std::span<const LoraSegment> segments = {}, const LoraInput& lora_input = {});
   // The residual stream [rows, hidden] as the last layer left it.
   const float* residual(const Stream& stream) const;
   // The rotations of a layer's rows, [rows, head_dim / 2, 2]; see RopeTableArgs.

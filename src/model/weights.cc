@@ -85,7 +85,7 @@ class Loader {
   Model load(PackedCache& cache) {
     Model model;
     model.config = config_;
-    model.id = identify();
+    model.id = model_id(source_);
     model.layers.resize(config_.layers.size());
     matrix(model.embedding, names_.embedding(), {config_.vocab, config_.hidden}, {});
     if (!config_.tied_head) matrix(model.head, names_.head(), {config_.vocab, config_.hidden}, {});
@@ -143,20 +143,6 @@ class Loader {
     return weight;
   }
 
-  // A sample of each tensor's bytes, as hashing all would take longer than loading.
-  std::string identify() const {
-    constexpr size_t kSample = 1024;
-    Sha256 hash;
-    hash.add(config_.architecture);
-    for (const FileTensor* tensor : source_.sorted()) {
-      hash.add(fmt::format("\n{} {} {}\n", tensor->name, dtype_info(tensor->type).name,
-                           fmt::join(tensor->shape, "x")));
-      hash.add(tensor->data.first(std::min(kSample, tensor->data.size())));
-      hash.add(tensor->data.last(std::min(kSample, tensor->data.size())));
-    }
-    return to_hex(hash.finish());
-  }
-
   TensorSource& source_;
   ThreadTeam& team_;
   const ModelConfig& config_;
@@ -167,6 +153,20 @@ class Loader {
 size_t bytes_of(const PackedMatrix& matrix) { return matrix.data == nullptr ? 0 : packed_bytes(matrix); }
 
 }  // namespace
+
+// A sample of each tensor's bytes, as hashing all would take longer than loading.
+std::string model_id(const TensorSource& source) {
+  constexpr size_t kSample = 1024;
+  Sha256 hash;
+  hash.add(source.config().architecture);
+  for (const FileTensor* tensor : source.sorted()) {
+    hash.add(fmt::format("\n{} {} {}\n", tensor->name, dtype_info(tensor->type).name,
+                         fmt::join(tensor->shape, "x")));
+    hash.add(tensor->data.first(std::min(kSample, tensor->data.size())));
+    hash.add(tensor->data.last(std::min(kSample, tensor->data.size())));
+  }
+  return to_hex(hash.finish());
+}
 
 const PackedMatrix& Model::linear(int layer, Target target) const {
   return layers[static_cast<size_t>(layer)].linears[static_cast<size_t>(target)].view;

@@ -51,6 +51,9 @@ struct Model {
   int64_t row_products() const;
 };
 
+// Model::id of what a source holds; reads 2 KiB of each tensor.
+std::string model_id(const TensorSource& source);
+
 // Loads a GGUF file or a Hugging Face directory (config.json, *.safetensors), packing on the team's threads.
 // The file's pages are given back tensor by tensor, so that the peak is the packed size plus one tensor. With
 // a cache, the matrices are mapped from there (see packed_cache.h). Errors name file and tensor: a missing

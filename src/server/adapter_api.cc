@@ -26,12 +26,19 @@ json::value or_null(const std::string& text) {
 }
 
 json::object adapter_object(const AdapterStatus& status) {
-  return {{"name", status.name},           {"id", or_null(status.id)},
-          {"path", status.path},           {"residency", residency_name(status.residency)},
-          {"pinned", status.pinned},       {"watched", status.watched},
-          {"rank", status.rank},           {"form", status.form == AdapterForm::kInt8 ? "int8" : "exact"},
-          {"bytes", status.bytes},         {"users", status.users},
-          {"loads", status.loads},         {"load_seconds", status.load_seconds},
+  return {{"name", status.name},
+          {"id", or_null(status.id)},
+          {"path", status.path},
+          {"residency", residency_name(status.residency)},
+          {"pinned", status.pinned},
+          {"watched", status.watched},
+          {"rank", status.rank},
+          {"form", status.form == AdapterForm::kInt8 ? "int8" : "exact"},
+          {"bytes", status.bytes},
+          {"users", status.users},
+          {"loads", status.loads},
+          {"load_seconds", status.load_seconds},
+          {"warnings", json::value_from(status.warnings)},
           {"error", or_null(status.error)}};
 }
 

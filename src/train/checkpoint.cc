@@ -146,6 +146,8 @@ std::string settings_hash(const std::vector<TuneTask>& tasks, const TrainerLimit
     hash.add(fmt::format("{} {} {} {} {} {}\n", task.name, task.shape.rank, task.shape.alpha,
                          task.shape.rslora, fmt::join(task.shape.layers, ","), task.shape.targets.size()));
     for (const Target target : task.shape.targets) hash.add(fmt::format("{} ", static_cast<int>(target)));
+    for (const ModulePlace& module : task.shape.modules)
+      hash.add(fmt::format("{} ", module_name(module.layer, module.target)));
     hash.add(fmt::format("{} {} {} {} {} {} {}\n", adam.learning_rate, adam.beta1, adam.beta2, adam.epsilon,
                          adam.weight_decay, adam.b_ratio, adam.clip_norm));
     hash.add(fmt::format("{} {} {} {} {} {} {} {} {} {}\n", static_cast<int>(task.schedule), task.warmup,

@@ -57,6 +57,7 @@ struct GoldenCase {
     for (const FilePair& pair : adapter.pairs) {
       if (std::ranges::find(shape.targets, pair.target) == shape.targets.end())
         shape.targets.push_back(pair.target);
+      if (pair.target == Target::kHead) continue;
       if (std::ranges::find(shape.layers, pair.layer) == shape.layers.end())
         shape.layers.push_back(pair.layer);
     }
@@ -68,11 +69,12 @@ struct GoldenCase {
   LoraParameters parameters;
   float dropout;
   std::vector<GoldenExample> examples;
+  std::vector<uint64_t> keys = {5, 6};  // of the examples
   size_t labels = 0;
 };
 
 struct PassResult {
-  std::vector<float> gradient;
+  std::vector<float> gradient;  // of the trainees, one after the other
   std::vector<double> nll;
 };
 
@@ -82,6 +84,7 @@ struct PassOptions {
   int label_rows = 5;
   int kept_layers = 1;
   bool separate = false;  // a pass an example
+  size_t trainees = 1;    // alike, of an example each
 };
 
 PassResult run_pass(GoldenCase& golden, const PassOptions& options) {
@@ -96,23 +99,27 @@ PassResult run_pass(GoldenCase& golden, const PassOptions& options) {
   TrainingPass pass(golden.model, *find_kernels(options.kernels), *find_training_kernels(options.kernels),
                     limits, options.threads);
   PassResult result;
-  result.gradient.resize(golden.parameters.values().size());
-  std::vector<float> transposed(result.gradient.size());
+  const size_t size = golden.parameters.values().size();
+  result.gradient.resize(size * options.trainees);
+  std::vector<float> transposed(size);
   golden.parameters.transpose_a(transposed);
-  Trainee trainee{&golden.parameters, golden.parameters.pack(golden.model.config),
-                  transposed,         result.gradient,
-                  golden.dropout,     77};
+  std::vector<Trainee> trainees;
+  for (size_t i = 0; i < options.trainees; ++i) {
+    trainees.push_back({&golden.parameters, golden.parameters.pack(golden.model.config), transposed,
+                        std::span(result.gradient).subspan(i * size, size), golden.dropout, 77});
+  }
   TrainingBatch batch;
   const auto finish = [&] {
     batch.finish();
     std::vector<double> nll(batch.labels.size());
-    pass.run(team, batch, {&trainee, 1}, nll);
+    pass.run(team, batch, trainees, nll);
     result.nll.insert(result.nll.end(), nll.begin(), nll.end());
     batch.clear();
   };
   for (size_t i = 0; i < golden.examples.size(); ++i) {
     const GoldenExample& example = golden.examples[i];
-    batch.add(0, example.tokens, example.labels, 1 / static_cast<float>(golden.labels), 5 + i);
+    batch.add(static_cast<int>(i % options.trainees), example.tokens, example.labels,
+              1 / static_cast<float>(golden.labels), golden.keys[i]);
     if (options.separate) finish();
   }
   if (!options.separate) finish();
@@ -185,9 +192,42 @@ TEST_P(GradientGolden, DoesNotHangOnHowItIsRun) {
   }
 }
 
+// An adapter of its own for each example: in one batch, each gets what it gets alone.
+TEST_P(GradientGolden, AdaptersInOneBatchDoNotMeet) {
+  GoldenCase golden(GetParam());
+  const GoldenCase whole(GetParam());
+  PassResult alone[2];
+  for (const size_t i : {0, 1}) {
+    golden.examples = {whole.examples[i]};
+    golden.keys = {5 + i};
+    alone[i] = run_pass(golden, {});
+  }
+  golden.examples = whole.examples;
+  golden.keys = {5, 6};
+  const PassResult together = run_pass(golden, {.trainees = 2});
+  EXPECT_TRUE(std::ranges::equal(std::span(together.nll).first(alone[0].nll.size()), alone[0].nll));
+  const size_t size = alone[0].gradient.size();
+  for (const size_t i : {0, 1}) {
+    double length = 0, difference = 0;
+    for (size_t j = 0; j < size; ++j) {
+      length += std::pow(double{alone[i].gradient[j]}, 2);
+      difference += std::pow(double{alone[i].gradient[j]} - together.gradient[i * size + j], 2);
+    }
+    EXPECT_LT(std::sqrt(difference / length), 1e-5) << i;
+  }
+}
+
+// Nothing is computed backward below it.
+TEST(LowestLayer, IsTheFirstThatIsAdapted) {
+  EXPECT_EQ(GoldenCase("llama_layer").parameters.lowest_layer(), 1);
+  EXPECT_EQ(GoldenCase("llama_head").parameters.lowest_layer(), 0);
+  EXPECT_EQ(GoldenCase("llama_tied_head").parameters.lowest_layer(), 3);
+}
+
 INSTANTIATE_TEST_SUITE_P(Golden, GradientGolden,
                          testing::Values("llama", "llama_dropout", "llama_q4_0", "llama_layer",
-                                         "llama_rslora", "qwen3", "gemma3"),
+                                         "llama_rslora", "qwen3", "gemma3", "llama_head",
+                                         "llama_head_dropout", "llama_tied_head"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <deque>
 
 #include "model/adapter_pack.h"
 
@@ -18,8 +17,16 @@ uint64_t mix(uint64_t x) {
 }
 
 bool adapts(const LoraShape& shape, int layer, Target target) {
-  return std::ranges::find(shape.targets, target) != shape.targets.end() &&
-         (shape.layers.empty() || std::ranges::find(shape.layers, layer) != shape.layers.end());
+  if (!shape.modules.empty())
+    return std::ranges::find(shape.modules, ModulePlace{layer, target}) != shape.modules.end();
+  if (std::ranges::find(shape.targets, target) == shape.targets.end()) return false;
+  return target == Target::kHead || shape.layers.empty() ||
+         std::ranges::find(shape.layers, layer) != shape.layers.end();
+}
+
+size_t place_index(size_t layers, int layer, Target target) {
+  if (target == Target::kHead) return layers * kLayerTargets;
+  return static_cast<size_t>(layer * kLayerTargets) + static_cast<size_t>(target);
 }
 
 }  // namespace
@@ -31,20 +38,21 @@ double uniform_at(uint64_t key, uint64_t index) {
 }
 
 LoraParameters::LoraParameters(const ModelConfig& config, const LoraShape& shape, uint64_t seed)
-    : shape_(shape), places_(config.layers.size() * kLayerTargets, -1) {
+    : shape_(shape), layers_(config.layers.size()), places_(layers_ * kLayerTargets + 1, -1) {
   const auto rank = static_cast<size_t>(shape.rank);
   scale_ = static_cast<float>(shape.alpha / (shape.rslora ? std::sqrt(shape.rank) : shape.rank));
   size_t size = 0;
-  for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
-    for (int t = 0; t < kLayerTargets; ++t) {
-      const auto target = static_cast<Target>(t);
-      if (!adapts(shape, layer, target)) continue;
-      const LinearShape linear = target_shape(config, target);
-      places_[static_cast<size_t>(layer * kLayerTargets + t)] = static_cast<int>(linears_.size());
-      linears_.push_back({layer, target, linear.in, linear.out, size, size + rank * size_t(linear.in)});
-      size += rank * static_cast<size_t>(linear.in + linear.out);
-    }
+  const auto add = [&](int layer, Target target) {
+    if (!adapts(shape, layer, target)) return;
+    const LinearShape linear = target_shape(config, target);
+    places_[place_index(layers_, layer, target)] = static_cast<int>(linears_.size());
+    linears_.push_back({layer, target, linear.in, linear.out, size, size + rank * size_t(linear.in)});
+    size += rank * static_cast<size_t>(linear.in + linear.out);
+  };
+  for (int layer = 0; layer < static_cast<int>(layers_); ++layer) {
+    for (int t = 0; t < kLayerTargets; ++t) add(layer, static_cast<Target>(t));
   }
+  add(0, Target::kHead);
   assert(!linears_.empty());
   values_ = Buffer<float>(size);
   std::ranges::fill(values_.span(), 0.0f);
@@ -58,27 +66,34 @@ LoraParameters::LoraParameters(const ModelConfig& config, const LoraShape& shape
 }
 
 const LoraLinear* LoraParameters::find(int layer, Target target) const {
-  if (target == Target::kHead) return nullptr;
-  const int index = places_[static_cast<size_t>(layer * kLayerTargets) + static_cast<size_t>(target)];
+  const int index = places_[place_index(layers_, layer, target)];
   return index < 0 ? nullptr : &linears_[static_cast<size_t>(index)];
 }
 
-AdapterHandle LoraParameters::pack(const ModelConfig& config) const {
-  std::deque<FileTensor> tensors;
+int LoraParameters::lowest_layer() const {
+  const LoraLinear& first = linears_.front();
+  return first.target == Target::kHead ? static_cast<int>(layers_) : first.layer;
+}
+
+AdapterFile LoraParameters::file() const {
+  AdapterFile file;
+  file.alpha = shape_.alpha;
+  file.rslora = shape_.rslora;
   const auto tensor = [&](size_t offset, int rows, int cols) {
     const auto count = static_cast<size_t>(rows) * static_cast<size_t>(cols);
-    return &tensors.emplace_back(FileTensor{"",
-                                            DType::kF32,
-                                            {uint64_t(rows), uint64_t(cols)},
-                                            std::as_bytes(values_.span().subspan(offset, count))});
+    return &file.view({"",
+                       DType::kF32,
+                       {static_cast<uint64_t>(rows), static_cast<uint64_t>(cols)},
+                       std::as_bytes(values().subspan(offset, count))});
   };
-  AdapterFile file;
   for (const LoraLinear& linear : linears_) {
     file.pairs.push_back({linear.layer, linear.target, tensor(linear.a, shape_.rank, linear.in),
                           tensor(linear.b, linear.out, shape_.rank), scale_});
   }
-  return pack_adapter(file, config);
+  return file;
 }
+
+AdapterHandle LoraParameters::pack(const ModelConfig& config) const { return pack_adapter(file(), config); }
 
 void LoraParameters::transpose_a(std::span<float> out) const {
   const auto rank = static_cast<size_t>(shape_.rank);

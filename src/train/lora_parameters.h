@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "model/adapter.h"
+#include "model/adapter_file.h"
 #include "model/config.h"
 
 namespace chorus {
@@ -16,11 +17,13 @@ struct LoraShape {
   int rank = 8;
   double alpha = 16;
   bool rslora = false;
-  std::vector<Target> targets = {};  // of the layers' linears
-  std::vector<int> layers = {};      // ascending; empty: all
+  std::vector<Target> targets = {};
+  std::vector<int> layers = {};           // whose linears; ascending; empty: all
+  std::vector<ModulePlace> modules = {};  // not empty: these, and the two above do not count
 };
 
-// One adapted linear: y += scale B A x. Offsets are into the flat buffers of LoraParameters.
+// One adapted linear: y += scale B A x; `layer` is 0 of the head. Offsets are into the flat buffers of
+// LoraParameters.
 struct LoraLinear {
   int layer = 0;
   Target target = Target::kQ;
@@ -29,8 +32,8 @@ struct LoraLinear {
   size_t b = 0;  // [out, rank]
 };
 
-// The A and B of an adapter in f32, one after the other in one flat buffer: by layer and target, A before B.
-// Gradients and moments are buffers of the same shape.
+// The A and B of an adapter in f32, one after the other in one flat buffer: by layer and target, the head
+// last, A before B. Gradients and moments are buffers of the same shape.
 class LoraParameters {
  public:
   // A is uniform in +-1 / sqrt(in), as PEFT starts it (Kaiming with a = sqrt 5), B is 0; equal seeds give
@@ -45,9 +48,11 @@ class LoraParameters {
   const LoraShape& shape() const { return shape_; }
   std::span<float> values() { return values_.span(); }
   std::span<const float> values() const { return values_.span(); }
-  int lowest_layer() const { return linears_.front().layer; }
+  int lowest_layer() const;  // as many as there are: the head alone is adapted
 
-  // The same in the form that the forward pass multiplies, in f32.
+  // The same as an adapter's file would have it: views of values().
+  AdapterFile file() const;
+  // And in the form that the forward pass multiplies, in f32.
   AdapterHandle pack(const ModelConfig& config) const;
   // Every A as [in, rank], at its offset in `out`, which is as large as values(); B's places are left alone.
   void transpose_a(std::span<float> out) const;
@@ -56,7 +61,8 @@ class LoraParameters {
   LoraShape shape_;
   float scale_ = 1;
   std::vector<LoraLinear> linears_;
-  std::vector<int> places_;  // layer x kLayerTargets: index into linears_, or -1
+  size_t layers_;            // of the base
+  std::vector<int> places_;  // layer x kLayerTargets, then the head: index into linears_, or -1
   Buffer<float> values_;
 };
 

@@ -71,6 +71,7 @@ class Trainer {
   double loss(std::optional<size_t> index, const std::vector<TokenizedExample>& examples);
 
   const LoraParameters& parameters(size_t index) const;
+  const ModelConfig& config() const;  // of the base
 
   // Everything that the steps to come depend on but what the constructor was given. load() wants what save()
   // wrote for equal tasks: see checkpoint.h, which checks that.

@@ -21,6 +21,20 @@ StepLimits step_limits(const PassLimits& limits) {
 
 int pages_of(const PassLimits& limits) { return limits.rows / kPagePositions + limits.sequences; }
 
+// Labels whose logits are held at once, and the adapters of their rows; those rows count from 0.
+struct HeadChunk {
+  size_t first = 0, count = 0;
+  std::vector<TrainingSegment> parts;  // of trainees that adapt the head
+  std::vector<LoraSegment> segments;   // the same
+};
+
+// Rows that an op on adapters is done for, as the batch's or as a chunk's of the head.
+struct AdapterRows {
+  std::span<const TrainingSegment> parts;
+  const uint64_t* keys;  // by row
+  int rows;
+};
+
 // A linear's part of a group's backward pass.
 struct GroupTask {
   Target target;
@@ -37,23 +51,32 @@ struct TrainingPass::Impl {
   void start(ThreadTeam& team, const TrainingBatch& of, std::span<Trainee> adapters, bool with_dropout);
   void forward(Stream& s, bool keep);
   void head(Stream& s, std::span<double> nll, bool backward);
-  void head_backward(Stream& s, std::span<const int32_t> rows);
+  void head_backward(Stream& s, const HeadChunk& chunk);
+  void head_adapters_backward(Stream& s, const HeadChunk& chunk);
+  void cut_labels();
   void layer_backward(Stream& s, int index, const LayerTape& tape, bool lowest);
   void mlp_backward(Stream& s, int index, const LayerTape& tape);
   void attention_backward(Stream& s, int index, const LayerTape& tape, bool lowest);
 
   const float* branch_gradient(Stream& s, const float* branch, const NormWeight& post_norm);
-  void normalise(Stream& s, const float* x, const NormWeight& weight);
+  void normalise(Stream& s, const float* x, const NormWeight& weight, int rows);
   void add_norm_gradient(Stream& s, const float* x, const NormWeight& weight);
   void group_backward(Stream& s, int layer, InputGroup group, const float* x, int cols,
                       std::span<const GroupTask> tasks, float* dx);
-  void adapters_backward(Stream& s, int layer, const float* x, int cols, std::span<const GroupTask> tasks,
-                         float* dx);
-  const float* drop(Stream& s, InputGroup group, int layer, const float* x, int cols);
-  void drop_rows(Stream& s, InputGroup group, int layer, const float* x, float* y, int cols, bool accumulate);
+  void adapter_gradients(Stream& s, const AdapterRows& of, InputGroup group, int layer, const float* x,
+                         int cols, std::span<const GroupTask> tasks, float* dx);
+  void adapters_backward(Stream& s, const AdapterRows& of, int layer, const float* x, int cols,
+                         std::span<const GroupTask> tasks, float* dx);
+  const float* drop(Stream& s, const AdapterRows& of, InputGroup group, int layer, const float* x, int cols);
+  void drop_rows(Stream& s, const AdapterRows& of, InputGroup group, int layer, const float* x, float* y,
+                 int cols, bool accumulate);
+  AdapterRows all_rows() const { return {batch->segments, batch->row_keys.data(), batch->rows()}; }
+  AdapterRows rows_of(const HeadChunk& chunk) const {
+    return {chunk.parts, label_keys.data() + chunk.first, static_cast<int>(chunk.count)};
+  }
   bool any_adapted(int layer, std::span<const GroupTask> tasks) const;
   int lowest_layer() const;
-  void clear(const Stream& s, float* values, int cols) const;
+  void clear(const Stream& s, float* values, int rows, int cols) const;
 
   const Model& model;
   const ModelConfig& config;
@@ -73,6 +96,8 @@ struct TrainingPass::Impl {
   std::vector<AttentionBackwardSequence> sequences;
   std::vector<int32_t> label_rows, labels;
   std::vector<float> weights;
+  std::vector<uint64_t> label_keys;
+  std::vector<HeadChunk> chunks;
 };
 
 TrainingPass::Impl::Impl(const Model& m, const Kernels& kn, const TrainingKernels& tr, const PassLimits& l,
@@ -108,16 +133,19 @@ void TrainingPass::Impl::start(ThreadTeam& team, const TrainingBatch& of, std::s
   label_rows.clear();
   labels.clear();
   weights.clear();
+  label_keys.clear();
   for (const LabelRow& label : of.labels) {
     label_rows.push_back(label.row);
     labels.push_back(label.label);
     weights.push_back(label.weight);
+    label_keys.push_back(of.row_keys[static_cast<size_t>(label.row)]);
   }
+  cut_labels();
   step = {of.tokens, of.positions, of.slots, of.sequences, segments, {}};
   LoraInput lora_input;
   if (dropping) {
     lora_input = [this](Stream& s, InputGroup group, int layer, const float* x, int cols) {
-      return drop(s, group, layer, x, cols);
+      return drop(s, all_rows(), group, layer, x, cols);
     };
   }
   transformer.begin(team, step, std::move(lora_input));
@@ -141,34 +169,69 @@ int TrainingPass::Impl::lowest_layer() const {
 }
 
 // This member's share of rows of zeros.
-void TrainingPass::Impl::clear(const Stream& s, float* values, int cols) const {
-  const auto [begin, end] = s.member->share(batch->rows());
+void TrainingPass::Impl::clear(const Stream& s, float* values, int rows, int cols) const {
+  const auto [begin, end] = s.member->share(rows);
   std::fill(values + begin * cols, values + end * cols, 0.0f);
 }
 
 // The loss of the labels, some rows at a time, so that logits never stand for more; and what it gives back to
 // the residual stream.
 void TrainingPass::Impl::head(Stream& s, std::span<double> nll, bool backward) {
-  if (backward) clear(s, memory.dx, config.hidden);
-  const auto chunk = static_cast<size_t>(limits.label_rows);
-  for (size_t first = 0; first < labels.size(); first += chunk) {
-    const size_t count = std::min(chunk, labels.size() - first);
-    const auto rows = std::span<const int32_t>(label_rows).subspan(first, count);
-    transformer.head(s, rows, memory.logits);
+  if (backward) clear(s, memory.dx, batch->rows(), config.hidden);
+  for (const HeadChunk& chunk : chunks) {
+    const size_t first = chunk.first;
+    LoraInput lora_input;
+    if (dropping && !chunk.parts.empty()) {
+      lora_input = [this, &chunk](Stream& stream, InputGroup group, int layer, const float* x, int cols) {
+        return drop(stream, rows_of(chunk), group, layer, x, cols);
+      };
+    }
+    transformer.head(s, std::span<const int32_t>(label_rows).subspan(first, chunk.count), memory.logits,
+                     chunk.segments, lora_input);
     t.cross_entropy(s, {.logits = memory.logits,
                         .labels = labels.data() + first,
                         .weights = backward ? weights.data() + first : nullptr,
                         .soft_cap = config.final_soft_cap,
-                        .rows = static_cast<int>(count),
+                        .rows = static_cast<int>(chunk.count),
                         .vocab = config.vocab,
                         .nll = nll.data() + first});
     k.sync(s);
-    if (backward) head_backward(s, rows);
+    if (backward) head_backward(s, chunk);
   }
 }
 
-void TrainingPass::Impl::head_backward(Stream& s, std::span<const int32_t> rows) {
-  const int count = static_cast<int>(rows.size()), cols = config.hidden;
+// The labels in chunks that the limits allow, with the rows of each that an adapter of the head is on.
+void TrainingPass::Impl::cut_labels() {
+  chunks.clear();
+  const auto most = static_cast<size_t>(limits.label_rows);
+  for (size_t first = 0; first < labels.size(); first += most) {
+    HeadChunk chunk{first, std::min(most, labels.size() - first), {}, {}};
+    const auto rows = std::span<const int32_t>(label_rows).subspan(first, chunk.count);
+    for (const TrainingSegment& segment : batch->segments) {
+      const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
+      const auto begin = std::ranges::lower_bound(rows, segment.row_begin) - rows.begin();
+      const auto end = std::ranges::lower_bound(rows, segment.row_end) - rows.begin();
+      if (begin == end || trainee.parameters->find(0, Target::kHead) == nullptr) continue;
+      chunk.parts.push_back({segment.trainee, static_cast<int>(begin), static_cast<int>(end)});
+      chunk.segments.push_back({trainee.packed.get(), static_cast<int>(begin), static_cast<int>(end), 1});
+    }
+    chunks.push_back(std::move(chunk));
+  }
+}
+
+// The gradients of the head's adapters, and what they give back to the head's input. Logits are dy by now;
+// the layers' buffers are free.
+void TrainingPass::Impl::head_adapters_backward(Stream& s, const HeadChunk& chunk) {
+  if (chunk.parts.empty()) return;
+  normalise(s, memory.head_x, model.final_norm, static_cast<int>(chunk.count));
+  const GroupTask task{Target::kHead, memory.logits, config.vocab};
+  adapter_gradients(s, rows_of(chunk), InputGroup::kHead, 0, memory.h, config.hidden, {&task, 1},
+                    memory.d_head_h);
+}
+
+void TrainingPass::Impl::head_backward(Stream& s, const HeadChunk& chunk) {
+  const auto rows = std::span<const int32_t>(label_rows).subspan(chunk.first, chunk.count);
+  const int count = static_cast<int>(chunk.count), cols = config.hidden;
   const auto member = static_cast<size_t>(s.member->index());
   const LinearBackwardTask task{&model.head_matrix(), memory.logits, config.vocab};
   t.linear_backward(s, {.tasks = {&task, 1},
@@ -182,6 +245,7 @@ void TrainingPass::Impl::head_backward(Stream& s, std::span<const int32_t> rows)
     std::copy_n(residual + int64_t{rows[static_cast<size_t>(i)]} * cols, cols, memory.head_x + i * cols);
   }
   k.sync(s);
+  head_adapters_backward(s, chunk);
   t.rms_norm_backward(s, {.x = memory.head_x,
                           .dy = memory.d_head_h,
                           .weight = model.final_norm.data(),
@@ -200,21 +264,25 @@ void TrainingPass::Impl::head_backward(Stream& s, std::span<const int32_t> rows)
 }
 
 // What adapters of the group read under dropout; the same rows are dropped whenever it is asked for.
-const float* TrainingPass::Impl::drop(Stream& s, InputGroup group, int layer, const float* x, int cols) {
-  drop_rows(s, group, layer, x, memory.dropped, cols, false);
+const float* TrainingPass::Impl::drop(Stream& s, const AdapterRows& of, InputGroup group, int layer,
+                                      const float* x, int cols) {
+  drop_rows(s, of, group, layer, x, memory.dropped, cols, false);
   return memory.dropped;
 }
 
-void TrainingPass::Impl::drop_rows(Stream& s, InputGroup group, int layer, const float* x, float* y, int cols,
-                                   bool accumulate) {
-  for (const TrainingSegment& segment : batch->segments) {
+void TrainingPass::Impl::drop_rows(Stream& s, const AdapterRows& of, InputGroup group, int layer,
+                                   const float* x, float* y, int cols, bool accumulate) {
+  // The head's stream is what a layer more would begin with.
+  const uint64_t stream = group == InputGroup::kHead
+                              ? config.layers.size() * kLayerGroups
+                              : static_cast<uint64_t>(layer * kLayerGroups) + static_cast<uint64_t>(group);
+  for (const TrainingSegment& segment : of.parts) {
     const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
     const int64_t offset = int64_t{segment.row_begin} * cols;
     t.dropout(s, {.x = x + offset,
                   .y = y + offset,
-                  .row_keys = batch->row_keys.data() + segment.row_begin,
-                  .key = stream_key(trainee.dropout_key, static_cast<uint64_t>(layer * kLayerGroups) +
-                                                             static_cast<uint64_t>(group)),
+                  .row_keys = of.keys + segment.row_begin,
+                  .key = stream_key(trainee.dropout_key, stream),
                   .rows = segment.row_end - segment.row_begin,
                   .cols = cols,
                   .p = trainee.dropout,
@@ -247,20 +315,27 @@ void TrainingPass::Impl::group_backward(Stream& s, int layer, InputGroup group, 
             .own = reinterpret_cast<std::byte*>(memory.linear_own[static_cast<size_t>(s.member->index())])});
     k.sync(s);
   }
-  if (!any_adapted(layer, tasks)) return;
-  if (!dropping) return adapters_backward(s, layer, x, cols, tasks, dx);
-  const float* dropped = drop(s, group, layer, x, cols);
-  if (dx != nullptr) clear(s, memory.d_dropped, cols);
+  if (any_adapted(layer, tasks)) adapter_gradients(s, all_rows(), group, layer, x, cols, tasks, dx);
+}
+
+// The gradients of the adapters of a group, whose input was x before dropout; dx, if it is not null, += what
+// goes through them.
+void TrainingPass::Impl::adapter_gradients(Stream& s, const AdapterRows& of, InputGroup group, int layer,
+                                           const float* x, int cols, std::span<const GroupTask> tasks,
+                                           float* dx) {
+  if (!dropping) return adapters_backward(s, of, layer, x, cols, tasks, dx);
+  const float* dropped = drop(s, of, group, layer, x, cols);
+  if (dx != nullptr) clear(s, memory.d_dropped, of.rows, cols);
   k.sync(s);
-  adapters_backward(s, layer, dropped, cols, tasks, dx == nullptr ? nullptr : memory.d_dropped);
-  if (dx != nullptr) drop_rows(s, group, layer, memory.d_dropped, dx, cols, true);
+  adapters_backward(s, of, layer, dropped, cols, tasks, dx == nullptr ? nullptr : memory.d_dropped);
+  if (dx != nullptr) drop_rows(s, of, group, layer, memory.d_dropped, dx, cols, true);
   k.sync(s);
 }
 
-// The gradients of the adapters of a group, whose input was x; dx += what goes through them.
-void TrainingPass::Impl::adapters_backward(Stream& s, int layer, const float* x, int cols,
-                                           std::span<const GroupTask> tasks, float* dx) {
-  for (const TrainingSegment& segment : batch->segments) {
+// The same for what they read.
+void TrainingPass::Impl::adapters_backward(Stream& s, const AdapterRows& of, int layer, const float* x,
+                                           int cols, std::span<const GroupTask> tasks, float* dx) {
+  for (const TrainingSegment& segment : of.parts) {
     const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
     const LoraParameters& parameters = *trainee.parameters;
     const int64_t row = segment.row_begin;
@@ -303,13 +378,13 @@ const float* TrainingPass::Impl::branch_gradient(Stream& s, const float* branch,
   return memory.d_branch;
 }
 
-void TrainingPass::Impl::normalise(Stream& s, const float* x, const NormWeight& weight) {
+void TrainingPass::Impl::normalise(Stream& s, const float* x, const NormWeight& weight, int rows) {
   k.rms_norm(s, {.x = x,
                  .y = memory.h,
                  .weight = weight.data(),
                  .x_stride = config.hidden,
                  .y_stride = config.hidden,
-                 .rows = batch->rows(),
+                 .rows = rows,
                  .cols = config.hidden,
                  .eps = config.norm_eps});
   k.sync(s);
@@ -339,7 +414,7 @@ void TrainingPass::Impl::mlp_backward(Stream& s, int index, const LayerTape& tap
                        .count = int64_t{batch->rows()} * config.ffn,
                        .activation = config.activation});
   k.sync(s);
-  normalise(s, tape.middle, w.ffn_norm);
+  normalise(s, tape.middle, w.ffn_norm, batch->rows());
   const std::array<GroupTask, 2> tasks = {
       {{Target::kGate, tape.gate, config.ffn}, {Target::kUp, tape.up, config.ffn}}};
   group_backward(s, index, InputGroup::kGateUp, memory.h, config.hidden, tasks, memory.dh);
@@ -373,7 +448,7 @@ void TrainingPass::Impl::attention_backward(Stream& s, int index, const LayerTap
                            .dv = memory.dv,
                            .own = memory.attention_own[static_cast<size_t>(s.member->index())]});
   k.sync(s);
-  normalise(s, tape.x, w.attention_norm);
+  normalise(s, tape.x, w.attention_norm, batch->rows());
   const std::array<GroupTask, 3> tasks = {{{Target::kQ, memory.dq, config.q_width()},
                                            {Target::kK, memory.dk, config.kv_width()},
                                            {Target::kV, memory.dv, config.kv_width()}}};

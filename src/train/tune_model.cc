@@ -1,6 +1,7 @@
 #include "train/tune_model.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "base/error.h"
@@ -25,6 +26,50 @@ int number_of(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() ? value : -1;
 }
 
+// All that can be in a list: the head too, which all-linear leaves out as PEFT does.
+constexpr std::array kListed = {Target::kQ,    Target::kK,  Target::kV,    Target::kO,
+                                Target::kGate, Target::kUp, Target::kDown, Target::kHead};
+
+// Those of a list of names; none: it is no such list.
+std::optional<std::vector<Target>> listed_targets(const std::string& text) {
+  if (text == "all-linear") return std::vector(kListed.begin(), kListed.begin() + kLayerTargets);
+  std::vector<Target> targets;
+  for (const std::string_view part : split_commas(text)) {
+    const auto found =
+        std::ranges::find(kListed, part, [](Target target) { return target_info(target).hf_name; });
+    if (found == kListed.end()) return std::nullopt;
+    targets.push_back(*found);
+  }
+  std::ranges::sort(targets);
+  targets.erase(std::ranges::unique(targets).begin(), targets.end());
+  return targets;
+}
+
+std::string known_targets() {
+  std::vector<std::string_view> names;
+  for (const Target target : kListed) names.push_back(target_info(target).hf_name);
+  return fmt::format("all-linear, some of {}, or a regular expression for names as {}", fmt::join(names, ","),
+                     module_name(0, Target::kQ));
+}
+
+// The modules that a regular expression matches: of the layers (empty: all), and the head.
+std::vector<ModulePlace> matching_modules(const std::string& pattern, const std::vector<int>& layers,
+                                          int model_layers) {
+  const ModuleSet set(json::value(pattern), fmt::format("targets \"{}\"", printable(pattern)));
+  std::vector<ModulePlace> modules;
+  const auto add = [&](int layer, Target target) {
+    if (set.contains(module_name(layer, target))) modules.push_back({layer, target});
+  };
+  for (int layer = 0; layer < model_layers; ++layer) {
+    if (!layers.empty() && std::ranges::find(layers, layer) == layers.end()) continue;
+    for (int t = 0; t < kLayerTargets; ++t) add(layer, static_cast<Target>(t));
+  }
+  add(0, Target::kHead);
+  if (modules.empty())
+    fail("targets \"{}\": no linear is called so; must be {}", printable(pattern), known_targets());
+  return modules;
+}
+
 }  // namespace
 
 TuneModel::TuneModel(TensorSource& source, int threads, std::vector<int> cpus, std::string cache)
@@ -39,24 +84,13 @@ Trainer TuneModel::trainer(std::vector<TuneTask> tasks, const TrainerLimits& lim
   return {model_, kernels_, team_, std::move(tasks), limits};
 }
 
-std::vector<Target> parse_targets(const std::string& text) {
-  std::vector<Target> targets;
-  std::vector<std::string_view> names;
-  for (int t = 0; t < kLayerTargets; ++t) {
-    const auto target = static_cast<Target>(t);
-    names.push_back(target_info(target).hf_name);
-    if (text == "all-linear") targets.push_back(target);
+void set_targets(LoraShape& shape, const std::string& targets, const std::string& layers, int model_layers) {
+  shape.layers = parse_layers(layers, model_layers);
+  if (std::optional<std::vector<Target>> listed = listed_targets(targets)) {
+    shape.targets = std::move(*listed);
+  } else {
+    shape.modules = matching_modules(targets, shape.layers, model_layers);
   }
-  if (!targets.empty()) return targets;
-  for (const std::string_view part : split_commas(text)) {
-    const auto found = std::ranges::find(names, part);
-    if (found == names.end())
-      fail("target \"{}\": must be all-linear, or some of {}", printable(part), fmt::join(names, ","));
-    const auto target = static_cast<Target>(found - names.begin());
-    if (std::ranges::find(targets, target) == targets.end()) targets.push_back(target);
-  }
-  std::ranges::sort(targets);
-  return targets;
 }
 
 std::vector<int> parse_layers(const std::string& text, int layers) {

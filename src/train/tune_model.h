@@ -31,8 +31,10 @@ class TuneModel {
   Model model_;
 };
 
-// "all-linear", or names as "q_proj,v_proj". Error: another name, with those there are.
-std::vector<Target> parse_targets(const std::string& text);
+// What a LoRA is on, out of a model of so many layers: "all-linear", names as "q_proj,v_proj", or a regular
+// expression for the whole names of modules, as PEFT's target_modules; of those, the ones in `layers` (see
+// parse_layers) and the head, lm_head. Error: neither a name nor an expression; one that matches nothing.
+void set_targets(LoraShape& shape, const std::string& targets, const std::string& layers, int model_layers);
 // "0-3,7" of a model of so many layers; "" is none. Error: not such a list, a layer that there is not.
 std::vector<int> parse_layers(const std::string& text, int layers);
 

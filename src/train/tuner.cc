@@ -6,6 +6,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "model/adapter_export.h"
 
 namespace chorus {
 namespace {
@@ -65,6 +66,11 @@ class Tuning {
 };
 
 void Tuning::begin() {
+  for (size_t i = 0; options_.gguf && i < trainer_.size(); ++i) {
+    AdapterFile file = trainer_.parameters(i).file();
+    file.path = printable(trainer_.task(i).name);
+    require_gguf_names(file, trainer_.config());
+  }
   std::error_code error;
   std::filesystem::create_directories(options_.output, error);
   if (error) fail("{}: cannot be made: {}", printable(options_.output, 300), error.message());
@@ -77,7 +83,7 @@ void Tuning::begin() {
   }
   for (const char* file : {"/metrics.jsonl", "/loss.svg"}) remove_unfinished(options_.output + file);
   for (size_t i = 0; i < trainer_.size(); ++i) {
-    for (const std::string_view file : {kPeftConfig, kPeftTensors}) {
+    for (const std::string_view file : {kPeftConfig, kPeftTensors, kGgufResult}) {
       remove_unfinished(fmt::format("{}/{}", adapter_directory(trainer_, options_.output, i), file));
     }
   }
@@ -136,8 +142,9 @@ void Tuning::finish() {
   save();
   trainer_.use_best();
   for (size_t i = 0; i < trainer_.size(); ++i) {
-    save_peft(adapter_directory(trainer_, options_.output, i), trainer_.parameters(i),
-              {options_.base_name, options_.identity.base, options_.template_hash, trainer_.task(i).dropout});
+    save_adapter(adapter_directory(trainer_, options_.output, i), trainer_.parameters(i), trainer_.config(),
+                 {options_.base_name, options_.identity.base, options_.template_hash},
+                 trainer_.task(i).dropout, options_.gguf);
   }
   metrics_.write();
   AtomicFile plot(options_.output + "/loss.svg");

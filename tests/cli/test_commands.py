@@ -10,9 +10,10 @@ import time
 
 import pytest
 
+from conftest import ADAPTERS
 from test_hostile_files import RUN, check_refused
 
-COMMANDS = ("run", "story", "batch", "eval", "inspect", "tokenize", "bench", "tune")
+COMMANDS = ("run", "story", "batch", "eval", "inspect", "convert", "tokenize", "bench", "tune")
 
 
 def arguments_of(command, model, tmp_path):
@@ -25,6 +26,7 @@ def arguments_of(command, model, tmp_path):
         "batch": (model, text, tmp_path / "out.jsonl"),
         "eval": (model, text),
         "inspect": (model,),
+        "convert": (ADAPTERS / "qv", tmp_path / "out.gguf", "--model", model),
         "tokenize": (model, "x"),
         "bench": (model,),
         "tune": (model, text, "--check"),

@@ -4,12 +4,14 @@ whether a run is the same however it is cut, and how it ends."""
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
+from test_hostile_files import RUN
 from test_tune import chat, chat_model, write_lines  # noqa: F401
 
 FLAGS = ("--batch", 4, "--lr", "5e-3", "--rank", 4, "--dropout", "0.1", "--eval-every", 5)
@@ -58,6 +60,68 @@ def test_a_run(run_chorus, chat_model, elf, tmp_path):
     scored = run_chorus("eval", chat_model, tmp_path / "scored.jsonl", "--adapter", f"elf={out}", "--use", "elf", "--json")
     plain = run_chorus("eval", chat_model, tmp_path / "scored.jsonl", "--json")
     assert json.loads(scored.stdout)["nll"] < json.loads(plain.stdout)["nll"] - 0.5
+
+
+def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
+    """Beside the PEFT directory, which stays the same; both are the same adapter."""
+    out = tmp_path / "out"
+    tune(run_chorus, chat_model, elf, "-o", out, *FLAGS, "--rslora", "--steps", 4, "--format", "gguf")
+    assert {"adapter_config.json", "adapter_model.safetensors", "adapter.gguf", "metrics.jsonl", "loss.svg"} == set(results(out))
+    assert json.loads((out / "adapter_config.json").read_text())["use_rslora"] is True
+    losses = set()
+    for path in (out, out / "adapter.gguf"):
+        scored = run_chorus("eval", chat_model, elf, "--adapter", f"elf={path}", "--use", "elf", "--exact", "--json")
+        assert scored.rc == 0, scored.stderr
+        losses.add(json.loads(scored.stdout)["nll"])
+    assert len(losses) == 1
+    converted = run_chorus("convert", out, tmp_path / "a.gguf", "--model", chat_model)
+    assert converted.rc == 0 and (tmp_path / "a.gguf").read_bytes() == (out / "adapter.gguf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "flags, targets, layers",
+    [
+        (("--targets", "q_proj,down_proj", "--layers", "1-2"), ["q_proj", "down_proj"], [1, 2]),
+        (("--targets", "lm_head,v_proj"), ["v_proj", "lm_head"], None),
+        (("--targets", r".*\.[02]\.self_attn\.[qv]_proj"), ["q_proj", "v_proj"], [0, 2]),
+        (
+            ("--targets", r"model\.layers\.(0\.mlp\.up_proj|2\.self_attn\.o_proj)"),
+            ["model.layers.0.mlp.up_proj", "model.layers.2.self_attn.o_proj"],
+            None,
+        ),
+    ],
+)
+def test_targets(run_chorus, chat_model, elf, tmp_path, flags, targets, layers):
+    """The result says what was adapted as PEFT understands it, and is read again whole."""
+    tune(run_chorus, chat_model, elf, "-o", tmp_path, *FLAGS, "--steps", 2, *flags)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["target_modules"], config.get("layers_to_transform")) == (targets, layers)
+    result = run_chorus("inspect", tmp_path, "--model", chat_model, "--json")
+    modules = sum(1 if name.startswith("model.") or name == "lm_head" else len(layers or range(3)) for name in targets)
+    assert json.loads(result.stdout)["tensors"] == 2 * modules, result.stderr
+    other = run_chorus("tune", chat_model, elf, "-o", tmp_path, *FLAGS, "--steps", 2, "--targets", "v_proj", "--resume")
+    assert other.rc == 1
+
+
+def test_another_base_or_template_is_told_of(run_chorus, chat_model, tiny_gguf, elf, tmp_path):
+    """One line, not a refusal; none where all is as it was, the adapter's own template counted."""
+    out, other = tmp_path / "out", shutil.copytree(chat_model, tmp_path / "other")
+    tune(run_chorus, chat_model, elf, "-o", out, *FLAGS, "--steps", 1, "--format", "gguf")
+    (other / "chat_template.jinja").write_text("{{ messages[0].content }}")
+
+    def told(model, adapter):
+        result = run_chorus("run", model, "--adapter", f"elf={adapter}", "--use", "elf", *RUN)
+        assert result.rc == 0, result.stderr
+        document = json.loads(run_chorus("inspect", adapter, "--model", model, "--json").stdout)
+        assert result.stderr == "".join(f"chorus: adapter elf: {line}\n" for line in document["warnings"])
+        return result.stderr
+
+    for adapter in (out, out / "adapter.gguf"):
+        assert told(chat_model, adapter) == ""
+        assert "tuned with base " in told(tiny_gguf, adapter)
+        assert "tuned with chat template " in told(other, adapter) and told(other, adapter).count("\n") == 1
+    shutil.copy(chat_model / "chat_template.jinja", out)
+    assert told(other, out) == ""
 
 
 def test_several_adapters_at_once(run_chorus, chat_model, elf, villain, tmp_path):
@@ -134,10 +198,11 @@ def test_a_full_disk(chorus, chat_model, elf, tmp_path):
     "flags, says",
     [
         ((), "-o DIR is missing"),
-        (("-o", "{out}", "--targets", "q_proj,x"), 'target "x"'),
+        (("-o", "{out}", "--targets", "q_proj,x"), 'targets "q_proj,x"'),
         (("-o", "{out}", "--layers", "0-99"), "of this model's layers 0-2"),
         (("-o", "/proc/x/y"), "/proc/x/y"),
         (("-o", "{out}", "--lr", "9"), "the loss is no number"),
+        (("-o", "{out}", "--targets", "lm_head", "--format", "gguf"), "GGUF has no name for that"),
     ],
 )
 def test_refused(run_chorus, chat_model, elf, tmp_path, flags, says):

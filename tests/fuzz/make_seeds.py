@@ -96,6 +96,24 @@ def http_seeds():
     save("http_request", "bare_lf", b"\0GET / HTTP/1.1\nHost: localhost\n\n")
 
 
+def mlx_tensors(peft):
+    """The tensors of a PEFT file as MLX names and turns them: transposed."""
+    size = struct.unpack_from("<Q", peft)[0]
+    header, data, out = json.loads(peft[8 : 8 + size]), peft[8 + size :], {}
+    header.pop("__metadata__", None)
+    turned = b""
+    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        (rows, cols), (begin, end) = tensor["shape"], tensor["data_offsets"]
+        width = (end - begin) // (rows * cols)
+        cells = [data[at : at + width] for at in range(begin, end, width)]
+        turned += b"".join(cells[row * cols + col] for col in range(cols) for row in range(rows))
+        short = name.removeprefix("base_model.model.").replace(".lora_A.weight", ".lora_a").replace(".lora_B.weight", ".lora_b")
+        out[short] = {"dtype": tensor["dtype"], "shape": [cols, rows], "data_offsets": [begin, end]}
+    text = json.dumps(out).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + turned
+
+
 def adapter_seeds():
     golden = HERE.parent.parent / "golden" / "adapters"
     for name in ("qv", "layers", "rank1", "patterns"):
@@ -103,6 +121,10 @@ def adapter_seeds():
         text = json.dumps({key: value for key, value in config.items() if value not in (None, False, {})})
         tensors = (golden / name / "adapter_model.safetensors").read_bytes()
         save("adapter_config", name, text.encode() + b"\0" + tensors)
+    for name in ("qv", "layers"):
+        tensors = (golden / name / "adapter_model.safetensors").read_bytes()
+        config = {"fine_tune_type": "lora", "num_layers": 3, "lora_parameters": {"rank": 4, "scale": 2.0, "dropout": 0.0}}
+        save("mlx_adapter", name, json.dumps(config).encode() + b"\0" + mlx_tensors(tensors))
     for name in ("qv", "layers", "rank1"):
         save("lora_load", name, (golden / f"{name}.gguf").read_bytes())
 

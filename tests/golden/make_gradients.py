@@ -31,6 +31,9 @@ KINDS = {
     "llama_rslora": ("llama_tied", "rslora", 0),
     "qwen3": ("qwen3", "qwen3", 0),
     "gemma3": ("gemma3", "gemma3", 0),
+    "llama_head": ("llama_untied", "head", 0),
+    "llama_head_dropout": ("llama_untied", "head", DROPOUT),
+    "llama_tied_head": ("llama_tied", "tied_head", 0),
 }
 GROUPS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
 U64, GOLDEN = np.uint64, np.uint64(0x9E3779B97F4A7C15)
@@ -87,8 +90,11 @@ def with_keyed_dropout(model):
     masks = []
     for name, module in model.named_modules():
         if isinstance(module, peft.tuners.lora.LoraLayer):
-            layer = int(name.split(".layers.")[1].split(".")[0])
-            masks.append(KeyedDropout(layer, GROUPS[name.rsplit(".", 1)[1]]))
+            if name.endswith("lm_head"):
+                masks.append(KeyedDropout(model.config.num_hidden_layers, 0))
+            else:
+                layer = int(name.split(".layers.")[1].split(".")[0])
+                masks.append(KeyedDropout(layer, GROUPS[name.rsplit(".", 1)[1]]))
             module.lora_dropout["default"] = masks[-1]
     return masks
 
