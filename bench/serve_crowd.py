@@ -9,11 +9,11 @@ without and with the crowd take turns; printed are the medians of the rounds' p9
 
 import argparse
 import json
+import multiprocessing
 import selectors
 import socket
 import statistics
 import subprocess
-import threading
 import time
 
 
@@ -48,32 +48,36 @@ def gaps(address, streams, tokens):
     return out
 
 
-class Crowd:
-    def __init__(self, address, idle, slow):
-        self.idle = [socket.create_connection(address) for _ in range(idle)]
-        self.slow = [send(address, {"max_tokens": 100, "prompt": f"slow {i}"}, 4096) for i in range(slow)]
-        self.stop = threading.Event()
-        self.reader = threading.Thread(target=self.read, daemon=True)
+def crowd(address, idle, slow, stop):
+    sockets = [socket.create_connection(address) for _ in range(idle)]
+    readers = [send(address, {"max_tokens": 100, "prompt": f"slow {i}"}, 4096) for i in range(slow)]
+    while not stop.is_set():
+        for sock in readers:
+            sock.setblocking(False)
+            try:
+                sock.recv(16)
+            except BlockingIOError:
+                pass
+            time.sleep(0.5 / slow)
+    for sock in sockets + readers:
+        sock.close()
 
-    def read(self):
-        while not self.stop.is_set():
-            for sock in self.slow:
-                sock.setblocking(False)
-                try:
-                    sock.recv(16)
-                except BlockingIOError:
-                    pass
-                time.sleep(0.5 / len(self.slow))
+
+class Crowd:
+    """In a process of its own: it shall not keep the one that measures from running."""
+
+    def __init__(self, *args):
+        self.stop = multiprocessing.Event()
+        self.process = multiprocessing.Process(target=crowd, args=(*args, self.stop))
 
     def __enter__(self):
-        self.reader.start()
+        self.process.start()
+        time.sleep(2)  # until all are connected
         return self
 
     def __exit__(self, *_):
         self.stop.set()
-        self.reader.join()
-        for sock in self.idle + self.slow:
-            sock.close()
+        self.process.join()
 
 
 def wait_idle(address):
