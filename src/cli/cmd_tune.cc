@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/tune_data.h"
+#include "cli/tune_sweep.h"
 #include "train/tune_model.h"
 #include "train/tuner.h"
 
@@ -18,7 +19,7 @@ namespace {
 
 struct TuneOptions {
   RuntimeFlags runtime;
-  std::vector<std::string> data, validation;
+  std::vector<std::string> data, validation, sweep;
   TuneDataOptions split;
   std::string train_on = "assistant", output, targets = "all-linear", layers, schedule = "cosine",
               format = "peft";
@@ -98,6 +99,9 @@ void warn(const TuneData& data) {
 }
 
 std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData> data, int layers) {
+  const std::vector<SweepAxis> axes = parse_sweep(options.sweep);
+  if (!axes.empty() && data.size() > 1)
+    fail("--sweep goes through settings for one of DATA, not for several");
   std::vector<TuneTask> tasks;
   for (TuneData& one : data) {
     warn(one);
@@ -112,7 +116,7 @@ std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData>
     set_targets(task.shape, options.targets, options.layers, layers);
     task.schedule = schedule_named(options.schedule);
     task.eight_bit = options.moments == 8;
-    tasks.push_back(std::move(task));
+    std::ranges::move(sweep_tasks(task, axes), std::back_inserter(tasks));
   }
   return tasks;
 }
@@ -219,11 +223,12 @@ int run(TuneOptions& options) {
     progress.note("interrupted; the same command with --resume goes on from here");
     return 130;
   }
-  const TuneVerdict verdict = judge(trainer);
   if (options.json) {
-    std::cout << json::serialize(verdict_json(trainer, verdict, options.output)) << '\n';
+    std::cout << json::serialize(options.sweep.empty() ? verdict_json(trainer, judge(trainer), options.output)
+                                                       : sweep_json(trainer, options.output))
+              << '\n';
   } else {
-    std::cout << verdict_text(trainer, verdict);
+    std::cout << (options.sweep.empty() ? verdict_text(trainer, judge(trainer)) : sweep_text(trainer));
   }
   progress.note(fmt::format("{}: done; {:.2f} GB at most", options.output,
                             static_cast<double>(peak_resident_bytes()) / 1e9));
@@ -296,6 +301,13 @@ void add_training_flags(CLI::App& command, TuneOptions& options) {
   command.add_option("--lr-b-ratio", task.adam.b_ratio, "B's learning rate over A's (LoRA+)")
       ->check(number_in(1e-3, 1e3))
       ->capture_default_str();
+  command
+      .add_option(
+          "--sweep", options.sweep,
+          "Tune an adapter with each of the values, as lr=1e-4,2e-4; also rank and alpha; may be repeated")
+      ->type_name("KEY=LIST")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command.add_option("--schedule", options.schedule, "How the learning rate falls")
       ->check(CLI::IsMember({"constant", "linear", "cosine"}))
       ->capture_default_str();

@@ -78,6 +78,23 @@ def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
     assert converted.rc == 0 and (tmp_path / "a.gguf").read_bytes() == (out / "adapter.gguf").read_bytes()
 
 
+def test_a_sweep(run_chorus, chat_model, elf, tmp_path):
+    axes = ("--sweep", "lr=1e-4,5e-3", "--sweep", "rank=2,4")
+    flags = (*FLAGS[:2], *FLAGS[6:])
+    result = tune(run_chorus, chat_model, elf, "-o", tmp_path / "all", *flags, *axes, "--json")
+    rows = json.loads(result.stdout)["sweep"]
+    assert {(row["lr"], row["rank"]) for row in rows} == {(lr, rank) for lr in (1e-4, 5e-3) for rank in (2, 4)}
+    assert [row["loss"] for row in rows] == sorted(row["loss"] for row in rows) and rows[0]["lr"] == 5e-3
+    for row in rows:  # each is as if it were alone, but for the order of sums
+        settings = ("--lr", row["lr"], "--rank", row["rank"])
+        alone = tune(run_chorus, chat_model, elf, "-o", tmp_path / row["name"], *flags, *settings, "--json")
+        assert json.loads(alone.stdout)["losses"][1][0] == pytest.approx(row["loss"], rel=1e-3)
+        config = json.loads((tmp_path / "all" / row["name"] / "adapter_config.json").read_text())
+        assert config["r"] == row["rank"]
+    table = tune(run_chorus, chat_model, elf, "-o", tmp_path / "again", *flags, *axes).stdout.splitlines()
+    assert table[1].split()[0] == rows[0]["name"] and table[1].endswith("best") and table[-1].startswith("the base")
+
+
 @pytest.mark.parametrize(
     "flags, targets, layers",
     [
@@ -202,6 +219,11 @@ def test_a_full_disk(chorus, chat_model, elf, tmp_path):
         (("-o", "{out}", "--layers", "0-99"), "of this model's layers 0-2"),
         (("-o", "/proc/x/y"), "/proc/x/y"),
         (("-o", "{out}", "--lr", "9"), "the loss is no number"),
+        (("-o", "{out}", "--sweep", "rank=4,4"), "stands there twice"),
+        (("-o", "{out}", "--sweep", "rank=1.5"), "whole number from 1 to 256"),
+        (("-o", "{out}", "--sweep", "epochs=1"), "must be lr=, rank= or alpha="),
+        (("-o", "{out}", "--sweep", "lr=1e-4,"), 'lr: "" must be a number'),
+        (("-o", "{out}", "--sweep", "rank=" + ",".join(map(str, range(1, 66)))), "more than 64"),
         (("-o", "{out}", "--targets", "lm_head", "--format", "gguf"), "GGUF has no name for that"),
     ],
 )
