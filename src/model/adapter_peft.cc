@@ -214,14 +214,12 @@ void apply_scales(AdapterFile& adapter, const PeftConfig& config) {
 }
 
 // All linears or none have DoRA, as the configuration says.
-void require_magnitudes(const AdapterFile& adapter, bool dora) {
+void require_magnitudes(const AdapterFile& adapter, bool dora, const std::string& what) {
   for (const FilePair& pair : adapter.pairs) {
     if ((pair.magnitude != nullptr) == dora) continue;
-    if (dora)
-      fail("{}: use_dora is true, but {} has no lora_magnitude_vector", adapter.path,
-           module_name(pair.layer, pair.target));
-    fail("{}: {} has a lora_magnitude_vector, but use_dora is not true", adapter.path,
-         module_name(pair.layer, pair.target));
+    const std::string module = module_name(pair.layer, pair.target);
+    if (dora) fail("{}: use_dora is true, but {} has no lora_magnitude_vector", what, module);
+    fail("{}: use_dora is not true, but {} has a lora_magnitude_vector", what, module);
   }
 }
 
@@ -268,7 +266,7 @@ AdapterFile read_peft_adapter(const FileRoot& root, const std::string& directory
   adapter.alpha = config.alpha;
   adapter.rslora = config.rslora;
   apply_scales(adapter, config);
-  require_magnitudes(adapter, config.dora);
+  require_magnitudes(adapter, config.dora, config_path);
   require_names_used(adapter, config, config_path);
   adapter.expects = [config](int layer, Target target) { return config.adapts(layer, target); };
   return adapter;

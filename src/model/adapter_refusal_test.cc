@@ -248,7 +248,7 @@ TEST_F(AdapterRefusal, DoraByHalves) {
   const std::string end = ".lora_magnitude_vector", name = kQ + end;
   expect_field_refused("use_dora", "1");
   fields_["use_dora"] = true;
-  expect_peft_refused({tensors_path(), "q_proj has no lora_magnitude_vector"});
+  expect_peft_refused({config_path(), "q_proj has no lora_magnitude_vector"});
   for (const OwnTensor& tensor : plain.all) {
     if (!tensor.name.ends_with(".lora_B.weight")) continue;
     const std::string module = tensor.name.substr(0, tensor.name.size() - 14);
@@ -258,7 +258,7 @@ TEST_F(AdapterRefusal, DoraByHalves) {
   EXPECT_GT(load_peft()->bytes(), 0u);
   expect_all(error_of([&] { load_adapter(directory_, base_); }), {"DoRA", "weights"});
   fields_["use_dora"] = false;
-  expect_peft_refused({tensors_path(), "lora_magnitude_vector, but use_dora"});
+  expect_peft_refused({config_path(), "use_dora is not true"});
   fields_["use_dora"] = true;
   peft_.at(name) = zeros(name, 1, 64);
   expect_peft_refused({tensors_path(), name, "[64]"});
