@@ -34,6 +34,7 @@ json::object describe_adapter(const std::string& path, const std::string& model)
                            {"max_rank", summary.max_rank},
                            {"alpha", summary.alpha},
                            {"rslora", summary.rslora},
+                           {"dora", summary.dora},
                            {"tensors", summary.tensors},
                            {"bytes", summary.bytes},
                            {"layers", summary.layers},
@@ -46,7 +47,7 @@ json::object describe_adapter(const std::string& path, const std::string& model)
   add("chat_template", summary.base.chat_template);
   if (model.empty()) return document;
   const TensorSource source = TensorSource::open(model_path(model));
-  const AdapterHandle adapter = load_adapter(path, source.config());
+  const PackedSize packed = check_adapter(read_adapter_file(FileRoot(), path), source.config());
   std::optional<ChatTemplate> own;
   if (fs::is_directory(path)) own = load_chat_template(FileRoot(), path);
   const AdapterBase now = {.name = "",
@@ -54,8 +55,8 @@ json::object describe_adapter(const std::string& path, const std::string& model)
                            .chat_template = template_hash(own ? std::move(own) : load_chat_template(source))};
   document["fits"] = model;
   document["warnings"] = json::value_from(base_warnings(summary.base, now));
-  document["id"] = adapter->id();
-  document["bytes_in_memory"] = adapter->bytes();
+  document["id"] = packed.id;
+  document["bytes_in_memory"] = packed.bytes;
   return document;
 }
 

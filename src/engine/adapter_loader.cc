@@ -50,8 +50,12 @@ std::vector<std::string> base_warnings(const AdapterBase& made_on, const Adapter
 }
 
 AdapterLoader::AdapterLoader(const ModelConfig& config, std::vector<std::string> base_names,
-                             DivergenceProbe probe, AdapterBase base)
-    : config_(config), base_names_(std::move(base_names)), probe_(std::move(probe)), base_(std::move(base)) {}
+                             DivergenceProbe probe, AdapterBase base, const Model* model)
+    : config_(config),
+      base_names_(std::move(base_names)),
+      probe_(std::move(probe)),
+      base_(std::move(base)),
+      model_(model) {}
 
 bool AdapterLoader::is_base(std::string_view name) const {
   return std::ranges::find(base_names_, name) != base_names_.end();
@@ -75,7 +79,7 @@ LoadedAdapter AdapterLoader::load(const FileRoot& root, const std::string& path,
   {
     const AdapterFile file = read_adapter_file(root, path);  // its bytes are gone before the forms are made
     if (options.max_rank > 0) check_rank(file, options.max_rank);
-    loaded.adapter = load_adapter(file, config_);
+    loaded.adapter = load_adapter(file, config_, model_);
     loaded.warnings = base_warnings(file.base, now);
   }
   choose_form(loaded, options);

@@ -15,6 +15,8 @@
 
 namespace chorus {
 
+struct Model;
+
 // How far a form of an adapter is from the exact one (see adapter_divergence()), on that many threads; 0: as
 // many as the steps have.
 using DivergenceProbe = std::function<double(const Adapter& exact, const Adapter& other, int threads)>;
@@ -48,9 +50,10 @@ struct LoadOptions {
 class AdapterLoader {
  public:
   // `base_names` name the base itself. Without a probe every adapter keeps its exact form.
-  // `base` is what adapters are compared with: see base_warnings().
+  // `base` is what adapters are compared with: see base_warnings(). `model` must outlive it; without one,
+  // adapters with DoRA are refused.
   AdapterLoader(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe,
-                AdapterBase base = {});
+                AdapterBase base = {}, const Model* model = nullptr);
 
   bool is_base(std::string_view name) const;
   // Error: no name for an adapter, or the base's.
@@ -66,6 +69,7 @@ class AdapterLoader {
   const std::vector<std::string> base_names_;
   const DivergenceProbe probe_;
   const AdapterBase base_;
+  const Model* const model_;
 };
 
 // A line for the base and one for the chat template, where an adapter says that it was made on another than

@@ -46,8 +46,8 @@ class AdapterRegistry {
   // `base_names` name the base itself ("base", the model's own name): a mix of just that is no adapter.
   // Without a probe every adapter keeps its exact form.
   AdapterRegistry(const ModelConfig& config, std::vector<std::string> base_names, DivergenceProbe probe = {},
-                  AdapterBase base = {})
-      : loader_(config, std::move(base_names), std::move(probe), std::move(base)) {}
+                  AdapterBase base = {}, const Model* model = nullptr)
+      : loader_(config, std::move(base_names), std::move(probe), std::move(base), model) {}
 
   const AdapterLoader& loader() const { return loader_; }
 

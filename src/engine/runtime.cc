@@ -78,7 +78,7 @@ Runtime::Runtime(TensorSource source, const RuntimeOptions& options)
   }
   adapters_ = std::make_unique<AdapterRegistry>(
       config, options.base_names, std::move(probe),
-      AdapterBase{.name = "", .id = model().id, .chat_template = template_hash(chat_template_)});
+      AdapterBase{.name = "", .id = model().id, .chat_template = template_hash(chat_template_)}, &model());
   engine_ = std::make_unique<Engine>(
       engine, [this, observer = options.observer](const Batch& batch, std::span<float> logits) {
         runner_.forward(batch, logits);

@@ -88,11 +88,13 @@ struct LinearTask {
 
 constexpr int kMaxRank = 1024;
 
-// What one adapter adds to the linears of a group: y_i += scale_i x A_i^T B_i^T.
+// What one adapter adds to the linears of a group: y_i += scale_i x A_i^T B_i^T, and with DoRA also
+// gain_i * (x W_i^T), the product without its bias, by output.
 struct LoraMatrices {
   PackedMatrix a;  // [sum of ranks, k]: the A_i one after the other. f32, f16 or bf16; or kQ8
   std::array<PackedMatrix, kMaxGroup> b;  // [n_i, rank_i], kQ8Short if A is kQ8; data == nullptr: no such B_i
   std::array<float, kMaxGroup> scale = {};
+  std::array<PackedMatrix, kMaxGroup> gain;  // [n_i, 1], kF32: n_i floats; data == nullptr: no DoRA
 };
 
 // An adapter over a range of rows. u: the shrunk rows, lora_floats() of them.

@@ -20,6 +20,7 @@ struct TestAdapter {
   TestWeight a;
   std::array<TestWeight, kMaxGroup> b;
   std::vector<float> u;
+  std::array<std::vector<float>, kMaxGroup> gain;
   LoraMatrices matrices;
   int row_begin = 0, row_end = 0;
   float scale = 0;
@@ -213,6 +214,68 @@ TEST_P(LoraTest, RowsAreTheSameBitsInAnyBatchAndTeam) {
           expect_same_bits(y[t].data(), whole[t].data() + first * p.weights[t].matrix.rows, y[t].size(),
                            "group");
         }
+      }
+    }
+  }
+}
+
+// DoRA's gain on every task that the adapter is on.
+void add_gains(GroupProblem& p, TestAdapter& adapter) {
+  for (size_t t = 0; t < p.weights.size(); ++t) {
+    if (adapter.matrices.b[t].data == nullptr) continue;
+    const int n = p.weights[t].matrix.rows;
+    adapter.gain[t] = random_floats(static_cast<size_t>(n), static_cast<uint32_t>(90 + t));
+    adapter.matrices.gain[t] = {reinterpret_cast<const std::byte*>(adapter.gain[t].data()), n, 1};
+  }
+}
+
+// The first, the third and the fourth, so that rows have a gain, none, and one beside an adapter without.
+GroupProblem make_dora_mix(const Kernels& kernels, int rows) {
+  GroupProblem p = make_mix(kernels, MatrixLayout::kF32, rows);
+  for (const size_t i : {0, 2, 3}) add_gains(p, *p.adapters[i]);
+  return p;
+}
+
+// What gains change is the products, times them and the slices' scales; rows without are left alone.
+TEST_P(LoraTest, GainsAreOfTheProductsAlone) {
+  for (const int rows : {6, 17, 60}) {
+    GroupProblem plain = make_mix(kernels(), MatrixLayout::kF32, rows), p = make_dora_mix(kernels(), rows);
+    const Outputs without = run_group(kernels(), plain, 0, rows, 1),
+                  with = run_group(kernels(), p, 0, rows, 3);
+    const Outputs base = run_group(kernels(), p, 0, rows, 1, false);
+    for (size_t t = 0; t < with.size(); ++t) {
+      const int n = p.weights[t].matrix.rows;
+      const std::vector<float> before = random_floats(static_cast<size_t>(rows * n), 9);
+      for (size_t i = 0; i < with[t].size(); ++i) {
+        const int row = static_cast<int>(i) / n;
+        double gain = 0;
+        for (const auto& adapter : p.adapters) {
+          if (row < adapter->row_begin || row >= adapter->row_end || adapter->gain[t].empty()) continue;
+          gain += double{adapter->scale} * adapter->gain[t][i % static_cast<size_t>(n)];
+        }
+        const double product = t == 1 ? double{base[t][i]} - before[i] : base[t][i];
+        const double slack = (std::fabs(base[t][i]) + std::fabs(without[t][i]) + 1) * 1e-5;
+        if (gain == 0) {
+          ASSERT_EQ(with[t][i], without[t][i]) << rows << " rows, task " << t << ", element " << i;
+        } else {
+          ASSERT_NEAR(with[t][i], without[t][i] + gain * product, slack)
+              << rows << " rows, task " << t << ", element " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LoraTest, GainedRowsAreTheSameBitsInAnyBatchAndTeam) {
+  const int rows = 60;
+  GroupProblem p = make_dora_mix(kernels(), rows);
+  const Outputs whole = run_group(kernels(), p, 0, rows, 1);
+  for (const int count : {1, 3, 16, 17, 31, 60}) {
+    for (const int first : {0, (rows - count) / 2, rows - count}) {
+      const Outputs y = run_group(kernels(), p, first, count, 1 + (count + first) % 4);
+      for (size_t t = 0; t < y.size(); ++t) {
+        expect_same_bits(y[t].data(), whole[t].data() + first * p.weights[t].matrix.rows, y[t].size(),
+                         "group");
       }
     }
   }

@@ -125,11 +125,24 @@ void shrink(const TeamMember& member, const LinearGroupArgs& args) {
   }
 }
 
-void multiply(const TeamMember& member, const LinearGroupArgs& args, const LinearTask& task) {
+// What DoRA adds to 1, the factor of a product.
+double gain_of(const LinearGroupArgs& args, size_t t, int row, int64_t col) {
+  double gain = 0;
+  for (const LoraSlice& slice : args.slices) {
+    const std::byte* gains = slice.lora->gain[t].data;
+    if (gains == nullptr || row < slice.row_begin || row >= slice.row_end) continue;
+    gain += double{slice.scale} * reinterpret_cast<const float*>(gains)[col];
+  }
+  return gain;
+}
+
+void multiply(const TeamMember& member, const LinearGroupArgs& args, size_t t) {
+  const LinearTask& task = args.tasks[t];
   const PackedMatrix& w = *task.weight;
   const Range cols = member.share(w.rows, kStripRows);
   for_products(w, args.x, args.rows, cols, [&](int row, int64_t col, double product) {
     float& y = task.y[row * task.y_stride + col];
+    product += gain_of(args, t, row, col) * product;
     if (task.bias != nullptr) product += task.bias[col];
     y = static_cast<float>(task.accumulate ? y + product : product);
   });
@@ -175,7 +188,7 @@ void activate(const TeamMember& member, const LinearGroupArgs& args) {
 void linear_group(Stream& stream, const LinearGroupArgs& args) {
   TeamMember& member = *stream.member;
   shrink(member, args);
-  for (const LinearTask& task : args.tasks) multiply(member, args, task);
+  for (size_t t = 0; t < args.tasks.size(); ++t) multiply(member, args, t);
   if (!args.slices.empty()) member.barrier();
   for (const LoraSlice& slice : args.slices) expand(member, args, slice);
   if (args.gated.y == nullptr) return;

@@ -70,7 +70,7 @@ bool ConversionCheck::close() const { return difference <= 1e-3 * effect + 1e-6 
 ConversionCheck convert_adapter(const AdapterFile& adapter, const std::string& out, AdapterFormat format,
                                 const Model& model, ThreadTeam& team) {
   if (fs::exists(fs::symlink_status(out))) fail("{}: is there already", printable(out, 300));
-  const AdapterHandle original = load_adapter(adapter, model.config);
+  const AdapterHandle original = load_adapter(adapter, model.config, &model);
   const Workshop workshop(out);
   const std::string written = workshop.path("adapter");
   if (format == AdapterFormat::kPeft) {
@@ -78,7 +78,7 @@ ConversionCheck convert_adapter(const AdapterFile& adapter, const std::string& o
   } else {
     write_gguf_adapter(written, adapter, model.config);
   }
-  const ConversionCheck result = check(model, team, *original, *load_adapter(written, model.config));
+  const ConversionCheck result = check(model, team, *original, *load_adapter(written, model.config, &model));
   if (!result.close()) {
     fail(
         "{}: not written: its logits would be up to {:.3g} from the original's, which are up to {:.3g} from "

@@ -96,6 +96,17 @@ class ConvertFiles : public testing::Test {
   const Folder folder_{"files"};
 };
 
+TEST_F(ConvertFiles, DoraGoesToPeftOnly) {
+  const std::string out = folder_ / "dora";
+  const ConversionCheck same = convert_adapter(golden("dora"), out, AdapterFormat::kPeft, model_, team_);
+  EXPECT_EQ(same.difference, 0);
+  EXPECT_EQ(load_adapter(out, model_.config, &model_)->id(),
+            load_adapter(golden_path("adapters/dora"), model_.config, &model_)->id());
+  expect_error(
+      [&] { convert_adapter(golden("dora"), folder_ / "d.gguf", AdapterFormat::kGguf, model_, team_); },
+      "DoRA");
+}
+
 // The files that llama.cpp's own Python package wrote, tensor by tensor.
 TEST_F(ConvertFiles, GgufIsAsItsOwnWriterMakesIt) {
   for (const std::string name : {"all_linear", "qv", "ranks", "layers", "rank1", "rank64"}) {

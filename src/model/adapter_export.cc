@@ -70,6 +70,7 @@ class Renamed {
     if (factor != 1) b = &memory_.own(multiplied(*b, factor));
     add(*b, std::move(name));
   }
+  void add_magnitude(const FilePair& pair, std::string name) { add(*pair.magnitude, std::move(name)); }
   const std::vector<FileTensor>& tensors() const { return tensors_; }
 
  private:
@@ -140,6 +141,7 @@ void put_scales(json::object& fields, const AdapterFile& adapter) {
   fields["r"] = number_json(common_rank);
   fields["lora_alpha"] = number_json(common_alpha);
   fields["use_rslora"] = adapter.rslora;
+  if (adapter.pairs.front().magnitude != nullptr) fields["use_dora"] = true;
   if (!rank_pattern.empty()) fields["rank_pattern"] = std::move(rank_pattern);
   if (!alpha_pattern.empty()) fields["alpha_pattern"] = std::move(alpha_pattern);
 }
@@ -193,6 +195,7 @@ void write_peft_adapter(const std::string& directory, const AdapterFile& adapter
     const std::string name = "base_model.model." + module_name(pair.layer, pair.target);
     renamed.add_a(pair, name + ".lora_A.weight");
     renamed.add_b(pair, name + ".lora_B.weight", 1);
+    if (pair.magnitude != nullptr) renamed.add_magnitude(pair, fmt::format("{}{}", name, kPeftMagnitude));
   }
   json::object fields = {{"peft_type", "LORA"}, {"task_type", "CAUSAL_LM"}};
   put_scales(fields, adapter);
@@ -209,6 +212,8 @@ void write_peft_adapter(const std::string& directory, const AdapterFile& adapter
 }
 
 void require_gguf_names(const AdapterFile& adapter, const ModelConfig& config) {
+  if (adapter.pairs.front().magnitude != nullptr)
+    fail("{}: has DoRA, which GGUF has no names for", adapter.path);
   const auto last = adapter.pairs.back().target;
   if (last == Target::kHead && config.tied_head) {
     fail("{}: lm_head is adapted, and the base's head is its embedding: GGUF has no name for that",

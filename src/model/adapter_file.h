@@ -21,13 +21,14 @@
 
 namespace chorus {
 
-// A and B of one linear; `layer` is 0 for the head.
+// A and B of one linear, and with DoRA the lengths of its rows; `layer` is 0 for the head.
 struct FilePair {
   int layer = 0;
   Target target = Target::kQ;
   const FileTensor* a = nullptr;  // [rank, in]
   const FileTensor* b = nullptr;  // [out, rank]
   float scale = 0;
+  const FileTensor* magnitude = nullptr;  // [out], DoRA's; null: none
 };
 
 // A tensor with memory of its own.
@@ -74,6 +75,8 @@ struct AdapterFile {
 // The files of a PEFT directory that are read.
 constexpr std::string_view kPeftConfig = "adapter_config.json", kPeftTensors = "adapter_model.safetensors";
 constexpr std::string_view kPeftPickle = "adapter_model.bin";  // only to be refused
+// How the name of a DoRA magnitude ends.
+constexpr std::string_view kPeftMagnitude = ".lora_magnitude_vector";
 // Of an MLX directory; its configuration has PEFT's name.
 constexpr std::string_view kMlxTensors = "adapters.safetensors";
 
@@ -95,11 +98,14 @@ class PairCollector {
  public:
   explicit PairCollector(std::string path) : path_(std::move(path)) {}
   void add(int layer, Target target, bool is_a, const FileTensor& tensor);
+  void add_magnitude(int layer, Target target, const FileTensor& tensor);
   // All pairs. Error: an A without its B or the other way round, not matrices, ranks that differ, no pair at
   // all.
   std::vector<FilePair> finish() const;
 
  private:
+  FilePair& pair_at(int layer, Target target);
+
   std::string path_;
   std::map<std::pair<int, Target>, FilePair> layers_;
   FilePair head_{0, Target::kHead, nullptr, nullptr, 0};

@@ -17,14 +17,17 @@ struct AdapterCase {
 };
 
 const std::vector<AdapterCase> kCases = {
-    {"all_linear", "llama_tied", true}, {"qv", "llama_tied", true},         {"regex", "llama_tied", false},
-    {"patterns", "llama_tied", false},  {"ranks", "llama_tied", true},      {"rslora", "llama_tied", false},
-    {"layers", "llama_tied", true},     {"excluded", "llama_tied", false},  {"rank1", "llama_tied", true},
-    {"rank64", "llama_tied", true},     {"tied_head", "llama_tied", false}, {"head", "llama_untied", true},
-    {"qwen3", "qwen3", true},           {"gemma3", "gemma3", true}};
+    {"all_linear", "llama_tied", true}, {"qv", "llama_tied", true},
+    {"regex", "llama_tied", false},     {"patterns", "llama_tied", false},
+    {"ranks", "llama_tied", true},      {"rslora", "llama_tied", false},
+    {"layers", "llama_tied", true},     {"excluded", "llama_tied", false},
+    {"rank1", "llama_tied", true},      {"rank64", "llama_tied", true},
+    {"tied_head", "llama_tied", false}, {"head", "llama_untied", true},
+    {"qwen3", "qwen3", true},           {"gemma3", "gemma3", true},
+    {"dora", "llama_tied", false},      {"dora_head", "llama_untied", false}};
 
 AdapterHandle load(const std::string& name, const Model& model) {
-  return load_adapter(golden_path("adapters/" + name), model.config);
+  return load_adapter(golden_path("adapters/" + name), model.config, &model);
 }
 
 class AdapterGolden : public testing::TestWithParam<AdapterCase> {
@@ -116,6 +119,34 @@ void expect_each_as_alone(const Adapter& a, const Adapter& b) {
 TEST_F(AdapterMix, EachSequenceIsAsAlone) { expect_each_as_alone(*a_, *b_); }
 TEST_F(AdapterMix, EachSequenceIsAsAloneInInt8) { expect_each_as_alone(*to_int8(*a_), *to_int8(*b_)); }
 
+// DoRA's rows beside others', and in a mix: the gain is of their rows alone.
+TEST_F(AdapterMix, EachSequenceIsAsAloneWithDora) {
+  const AdapterHandle dora = load("dora", model_);
+  expect_each_as_alone(*dora, *b_);
+  expect_each_as_alone(*to_int8(*a_), *to_int8(*dora));
+}
+
+// With half the weight, half of what DoRA does to the one linear that is adapted and nothing is after: the
+// head.
+TEST(AdapterDora, GoesByItsWeight) {
+  const Model model = load_golden_model("llama_untied");
+  AdapterFile file = read_adapter_file(FileRoot(), golden_path("adapters/dora_head"));
+  file.expects = {};
+  std::erase_if(file.pairs, [](const FilePair& pair) { return pair.target != Target::kHead; });
+  const AdapterHandle adapter = load_adapter(file, model.config, &model);
+  const std::vector<int32_t> tokens = read_golden("adapters/dora_head").tokens;
+  for (const Kernels* kernels : available_kernels()) {
+    const auto logits = [&](std::vector<WeightedAdapter> uses) {
+      return run_sequence(model, *kernels, {tokens, uses});
+    };
+    const std::vector<float> base = logits({}), whole = logits({{adapter.get(), 1}});
+    std::vector<float> middle;
+    for (size_t i = 0; i < base.size(); ++i) middle.push_back((base[i] + whole[i]) / 2);
+    EXPECT_LE(relative_error(logits({{adapter.get(), 0.5f}}), middle), 1e-5) << kernels->name;
+    EXPECT_GT(relative_error(base, whole), 0.01) << kernels->name;
+  }
+}
+
 // Nothing between an adapter and itself; something, but little, between its forms; much between two.
 TEST_F(AdapterMix, DivergenceTellsFormsApart) {
   const std::vector<int32_t> tokens = read_golden("adapters/mix").tokens;
@@ -146,10 +177,16 @@ TEST(AdapterIdentity, FollowsContent) {
 // Memory goes by the true rank; each matrix may be padded to a cache line.
 void expect_bytes_of_elements(const AdapterCase& c) {
   const AdapterSummary summary = summarize_adapter(golden_path("adapters/" + c.name));
-  const AdapterHandle adapter = load(c.name, load_golden_model(c.base));
+  const Model model = load_golden_model(c.base);
+  const AdapterHandle adapter = load(c.name, model);
   EXPECT_GE(adapter->bytes(), summary.bytes) << c.name;
   const size_t padding = 64 * static_cast<size_t>(summary.tensors) + 64;
-  EXPECT_LE(adapter->bytes(), summary.bytes + summary.bytes / 20 + padding) << c.name;
+  const size_t most = summary.bytes * (summary.dora ? 2 : 1);  // its B and gains are f32, whatever the file's
+  EXPECT_LE(adapter->bytes(), most + most / 20 + padding) << c.name;
+  const AdapterFile file = read_adapter_file(FileRoot(), golden_path("adapters/" + c.name));
+  const PackedSize said = check_adapter(file, model.config);
+  EXPECT_EQ(said.bytes, adapter->bytes()) << c.name;
+  EXPECT_EQ(said.id, adapter->id()) << c.name;
 }
 
 TEST(AdapterMemory, IsThatOfItsElements) { expect_bytes_of_elements({"rank64", "llama_tied", true}); }
@@ -168,6 +205,9 @@ TEST(AdapterSummary, SaysWhatTheFileHolds) {
   EXPECT_EQ(patterns.layers, 3);
   EXPECT_FALSE(patterns.rslora);
   EXPECT_TRUE(summarize_adapter(golden_path("adapters/rslora")).rslora);
+  EXPECT_FALSE(patterns.dora);
+  EXPECT_TRUE(summarize_adapter(golden_path("adapters/dora")).dora);
+  EXPECT_EQ(summarize_adapter(golden_path("adapters/dora")).tensors, 63);
 
   const AdapterSummary layers = summarize_adapter(golden_path("adapters/layers.gguf"));
   EXPECT_EQ(layers.format, "GGUF");

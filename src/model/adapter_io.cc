@@ -7,16 +7,14 @@
 #include <set>
 
 #include "base/error.h"
-#include "formats/quant_blocks.h"
+#include "model/adapter_dora.h"
 #include "model/adapter_pack.h"
 
 namespace chorus {
 namespace {
 
 void require_finite(const FileTensor& tensor, const std::string& path) {
-  std::vector<float> values(tensor.data.size() / dtype_info(tensor.type).block_bytes);
-  dequantize(tensor.type, tensor.data, values);
-  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+  if (!std::ranges::all_of(elements_of(tensor), [](float value) { return std::isfinite(value); })) {
     fail("{}: tensor {} holds a value that is not finite", path, printable(tensor.name, 200));
   }
 }
@@ -62,6 +60,16 @@ void check_complete(const AdapterFile& file, const ModelConfig& config) {
   check(0, Target::kHead);
 }
 
+void check(const AdapterFile& file, const ModelConfig& config) {
+  check_fit(file, config);
+  check_complete(file, config);
+  for (const FilePair& pair : file.pairs) {
+    require_finite(*pair.a, file.path);
+    require_finite(*pair.b, file.path);
+    if (pair.magnitude != nullptr) require_finite(*pair.magnitude, file.path);
+  }
+}
+
 // Halves of any sign and mantissa, with exponents around 2^-7.
 std::vector<uint16_t> random_f16(size_t count, uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -88,6 +96,11 @@ AdapterSummary summarize_adapter(const std::string& path) {
     summary.max_rank = std::max(summary.max_rank, rank);
     summary.tensors += 2;
     summary.bytes += pair.a->data.size() + pair.b->data.size();
+    if (pair.magnitude != nullptr) {
+      summary.dora = true;
+      ++summary.tensors;
+      summary.bytes += pair.magnitude->data.size();
+    }
     targets.insert(pair.target);
     if (pair.target != Target::kHead) layers.insert(pair.layer);
   }
@@ -96,18 +109,20 @@ AdapterSummary summarize_adapter(const std::string& path) {
   return summary;
 }
 
-AdapterHandle load_adapter(const std::string& path, const ModelConfig& config) {
-  return load_adapter(read_adapter_file(FileRoot(), path), config);
+PackedSize check_adapter(const AdapterFile& file, const ModelConfig& config) {
+  check(file, config);
+  return packed_size(file, config);
 }
 
-AdapterHandle load_adapter(const AdapterFile& file, const ModelConfig& config) {
-  check_fit(file, config);
-  check_complete(file, config);
-  for (const FilePair& pair : file.pairs) {
-    require_finite(*pair.a, file.path);
-    require_finite(*pair.b, file.path);
-  }
-  return pack_adapter(file, config);
+AdapterHandle load_adapter(const std::string& path, const ModelConfig& config, const Model* model) {
+  return load_adapter(read_adapter_file(FileRoot(), path), config, model);
+}
+
+AdapterHandle load_adapter(const AdapterFile& file, const ModelConfig& config, const Model* model) {
+  check(file, config);
+  const bool dora = std::ranges::any_of(file.pairs, [](const FilePair& p) { return p.magnitude != nullptr; });
+  if (dora && model == nullptr) fail("{}: DoRA needs the base's weights to be loaded", file.path);
+  return pack_adapter(file, config, model);
 }
 
 AdapterHandle random_adapter(const ModelConfig& config, int rank, uint64_t seed) {

@@ -4,6 +4,7 @@
 
 #include "model/adapter.h"
 #include "model/adapter_file.h"
+#include "model/adapter_pack.h"
 #include "model/config.h"
 
 namespace chorus {
@@ -13,7 +14,7 @@ struct AdapterSummary {
   std::string format;  // "PEFT", "GGUF" or "MLX"
   int min_rank = 0, max_rank = 0;
   double alpha = 0;
-  bool rslora = false;
+  bool rslora = false, dora = false;
   int tensors = 0;
   size_t bytes = 0;                  // of tensor data in the file
   std::vector<std::string> targets;  // by their Hugging Face names
@@ -28,12 +29,15 @@ AdapterSummary summarize_adapter(const std::string& path);
 // file and tensor or field:
 // - a tensor that belongs to no linear of the base, A without B, a shape that is not the base's;
 // - a target named in the configuration that has no tensors; NaN or infinity;
-// - what would change the mathematics and is not supported (DoRA, trained biases, modules_to_save, layer
+// - what would change the mathematics and is not supported (trained biases, modules_to_save, layer
 //   replication, embeddings, ...), by name.
 // Takes a path as the operator gives it.
-AdapterHandle load_adapter(const std::string& path, const ModelConfig& config);
+// DoRA is refused without `model`, which must be of `config`.
+AdapterHandle load_adapter(const std::string& path, const ModelConfig& config, const Model* model = nullptr);
 // Of a file that has been read already (see adapter_file.h).
-AdapterHandle load_adapter(const AdapterFile& file, const ModelConfig& config);
+AdapterHandle load_adapter(const AdapterFile& file, const ModelConfig& config, const Model* model = nullptr);
+// The same checks, without loading; no weights are needed.
+PackedSize check_adapter(const AdapterFile& file, const ModelConfig& config);
 
 // An adapter of that rank on every linear of the layers, for measurements: small values that mean nothing,
 // loaded as a file's would be. Equal seeds give equal adapters.

@@ -1,6 +1,7 @@
 #include "model/adapter_pack.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <span>
 
@@ -8,6 +9,7 @@
 #include "base/sha256.h"
 #include "formats/quant_blocks.h"
 #include "kernels/pack.h"
+#include "model/adapter_dora.h"
 #include "model/repack.h"
 
 namespace chorus {
@@ -17,6 +19,7 @@ size_t group_bytes(const LoraMatrices& group) {
   if (group.a.rows == 0) return 0;
   size_t bytes = padded_bytes(group.a);
   for (const PackedMatrix& b : group.b) bytes += b.rows > 0 ? padded_bytes(b) : 0;
+  for (const PackedMatrix& gain : group.gain) bytes += gain.rows > 0 ? padded_bytes(gain) : 0;
   return bytes;
 }
 
@@ -76,7 +79,10 @@ LoraMatrices describe(const GroupPairs& pairs) {
     }
     group.a.rows += rank;
     group.a.cols = static_cast<int>(a.shape[1]);
-    group.b[t] = {nullptr, static_cast<int>(b.shape[0]), rank, layout_of(b), false};
+    const bool dora = pairs[t]->magnitude != nullptr;  // then B holds products, which want no rounding
+    const MatrixLayout b_layout = dora ? MatrixLayout::kF32 : layout_of(b);
+    group.b[t] = {nullptr, static_cast<int>(b.shape[0]), rank, b_layout, false};
+    if (dora) group.gain[t] = {nullptr, static_cast<int>(b.shape[0]), 1, MatrixLayout::kF32, false};
     group.scale[t] = pairs[t]->scale;
   }
   return group;
@@ -106,6 +112,9 @@ std::string content_id(const AdapterFile& file) {
                          static_cast<int>(pair.b->type), file.permuted_qk));
     hash.add(pair.a->data);
     hash.add(pair.b->data);
+    if (pair.magnitude == nullptr) continue;
+    hash.add(fmt::format("DoRA {}\n", static_cast<int>(pair.magnitude->type)));
+    hash.add(pair.magnitude->data);
   }
   return to_hex(hash.finish());
 }
@@ -129,15 +138,49 @@ void pack_int8(const PackedMatrix& from, PackedMatrix& to, std::byte* out) {
   for (int row = 0; row < from.rows; row += kStripRows) pack_int8_strip(from, row, to, out);
 }
 
-}  // namespace
-
-AdapterHandle pack_adapter(const AdapterFile& file, const ModelConfig& config) {
+std::vector<GroupPairs> group_pairs(const AdapterFile& file, const ModelConfig& config) {
   std::vector<GroupPairs> pairs(config.layers.size() * kLayerGroups + 1);
   for (const FilePair& pair : file.pairs) {
     pairs[group_index(config, pair)][group_place(pair.target).index] = &pair;
   }
+  return pairs;
+}
+
+std::vector<LoraMatrices> describe_all(const std::vector<GroupPairs>& pairs) {
   std::vector<LoraMatrices> groups;
   for (const GroupPairs& of_group : pairs) groups.push_back(describe(of_group));
+  return groups;
+}
+
+// The gain less 1, and B times the gain: see LoraMatrices.
+void pack_dora(const FilePair& pair, const Model& model, std::byte* gain_out, const PackedMatrix& b,
+               std::byte* b_out) {
+  const PackedMatrix& weight =
+      pair.target == Target::kHead ? model.head_matrix() : model.linear(pair.layer, pair.target);
+  const std::vector<float> gain = dora_gain(pair, weight);
+  std::vector<float> values = elements_of(*pair.b);
+  for (int row = 0; row < b.rows; ++row) {
+    const float factor = gain[static_cast<size_t>(row)], less_one = factor - 1;
+    std::memcpy(gain_out + static_cast<size_t>(row) * sizeof(float), &less_one, sizeof less_one);
+    for (int r = 0; r < b.cols; ++r) values[static_cast<size_t>(row * b.cols + r)] *= factor;
+  }
+  for (int row = 0; row < b.rows; row += kStripRows) {
+    pack_strip(b.layout, values.data() + static_cast<size_t>(row) * static_cast<size_t>(b.cols), b.cols,
+               std::min(kStripRows, b.rows - row), b.cols, strip_of(b, b_out, row));
+  }
+}
+
+}  // namespace
+
+PackedSize packed_size(const AdapterFile& file, const ModelConfig& config) {
+  size_t bytes = 0;
+  for (const LoraMatrices& group : describe_all(group_pairs(file, config))) bytes += group_bytes(group);
+  return {content_id(file), bytes};
+}
+
+AdapterHandle pack_adapter(const AdapterFile& file, const ModelConfig& config, const Model* model) {
+  const std::vector<GroupPairs> pairs = group_pairs(file, config);
+  std::vector<LoraMatrices> groups = describe_all(pairs);
   Memory memory(groups);
   for (size_t g = 0; g < groups.size(); ++g) {
     LoraMatrices& group = groups[g];
@@ -146,6 +189,12 @@ AdapterHandle pack_adapter(const AdapterFile& file, const ModelConfig& config) {
     for (size_t t = 0; t < group.b.size(); ++t) {
       const FilePair* pair = pairs[g][t];
       if (pair == nullptr) continue;
+      if (pair->magnitude != nullptr) {
+        assert(model != nullptr && !file.permuted_qk);
+        std::byte* gain = memory.place(group.gain[t]);
+        pack_dora(*pair, *model, gain, group.b[t], memory.place(group.b[t]));
+        continue;
+      }
       const bool permuted = file.permuted_qk && (pair->target == Target::kQ || pair->target == Target::kK);
       pack_dense(*pair->b, {permuted ? config.head_dim : 0}, memory.place(group.b[t]));
     }
@@ -167,6 +216,8 @@ AdapterHandle to_int8(const Adapter& exact) {
     pack_int8(from.a, to.a, memory.place(to.a));
     for (size_t t = 0; t < to.b.size(); ++t) {
       if (from.b[t].rows > 0) pack_int8(from.b[t], to.b[t], memory.place(to.b[t]));
+      const PackedMatrix& gain = from.gain[t];
+      if (gain.rows > 0) std::memcpy(memory.place(to.gain[t]), gain.data, packed_bytes(gain));
     }
   }
   return std::make_shared<Adapter>(exact.id(), AdapterForm::kInt8, std::move(groups), memory.take());

@@ -22,7 +22,7 @@ std::optional<double> value_in(const Pattern& pattern, const std::string& module
 
 struct PeftConfig {
   double rank = 0, alpha = 0;
-  bool rslora = false;
+  bool rslora = false, dora = false;
   ModuleSet targets, excluded;
   std::vector<int64_t> layers;  // empty: all
   Pattern rank_pattern, alpha_pattern;
@@ -43,17 +43,12 @@ constexpr std::array<std::string_view, 15> kIgnored = {
     "revision",       "inference_mode",      "lora_dropout",        "megatron_core",
     "runtime_config", "loftq_config",        "eva_config",          "qalora_group_size",
     "lora_ga_config", "ensure_weight_tying", "_attn_implementation"};
-constexpr std::array<std::string_view, 11> kRead = {"peft_type",
-                                                    "r",
-                                                    "lora_alpha",
-                                                    "use_rslora",
-                                                    "target_modules",
-                                                    "exclude_modules",
-                                                    "rank_pattern",
-                                                    "alpha_pattern",
-                                                    "layers_to_transform",
-                                                    "init_lora_weights",
-                                                    "bias"};
+constexpr std::array<std::string_view, 12> kRead = {"peft_type",         "r",
+                                                    "lora_alpha",        "use_rslora",
+                                                    "use_dora",          "target_modules",
+                                                    "exclude_modules",   "rank_pattern",
+                                                    "alpha_pattern",     "layers_to_transform",
+                                                    "init_lora_weights", "bias"};
 
 bool is_empty(const json::value& value) {
   if (value.is_null()) return true;
@@ -141,6 +136,13 @@ std::vector<int64_t> layers_of(const json::object& object, const std::string& wh
   return layers;
 }
 
+bool flag_of(const json::object& object, std::string_view field, const std::string& what) {
+  const json::value* value = object.if_contains(field);
+  if (value == nullptr || is_empty(*value)) return false;
+  if (*value != true) fail("{}: {} must be true or false", what, field);
+  return true;
+}
+
 PeftConfig parse_config(const json::object& object, const std::string& what) {
   const json::value* type = object.if_contains("peft_type");
   if (type == nullptr || *type != "LORA") fail("{}: peft_type must be \"LORA\"", what);
@@ -148,10 +150,8 @@ PeftConfig parse_config(const json::object& object, const std::string& what) {
   PeftConfig config;
   config.rank = checked_rank(finite_number(object, "r", what, NAN), "r", what);
   config.alpha = finite_number(object, "lora_alpha", what, NAN);
-  if (const json::value* rslora = object.if_contains("use_rslora"); rslora != nullptr && !is_empty(*rslora)) {
-    if (*rslora != true) fail("{}: use_rslora must be true or false", what);
-    config.rslora = true;
-  }
+  config.rslora = flag_of(object, "use_rslora", what);
+  config.dora = flag_of(object, "use_dora", what);
   const json::value* targets = object.if_contains("target_modules");
   if (targets == nullptr || targets->is_null()) fail("{}: target_modules is missing", what);
   config.targets = ModuleSet(*targets, what + ": target_modules");
@@ -165,20 +165,27 @@ PeftConfig parse_config(const json::object& object, const std::string& what) {
   return config;
 }
 
+enum class Part : uint8_t { kA, kB, kMagnitude };
+
 struct Place {
   ModulePlace module;
-  bool is_a;
+  Part part;
 };
 
 // "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight", or "...model.lm_head.lora_B.weight".
 std::optional<Place> place_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "base_model.model.", kEnd = ".lora_A.weight";
-  const bool is_a = name.ends_with(kEnd);
-  if (!name.starts_with(kPrefix) || !(is_a || name.ends_with(".lora_B.weight"))) return std::nullopt;
-  const std::optional<ModulePlace> module =
-      module_place(name.substr(kPrefix.size(), name.size() - kPrefix.size() - kEnd.size()));
+  constexpr std::string_view kPrefix = "base_model.model.";
+  constexpr std::array<std::pair<std::string_view, Part>, 3> kEnds = {
+      {{".lora_A.weight", Part::kA}, {".lora_B.weight", Part::kB}, {kPeftMagnitude, Part::kMagnitude}}};
+  const auto end =
+      std::ranges::find_if(kEnds, [&](const auto& candidate) { return name.ends_with(candidate.first); });
+  if (end == kEnds.end() || !name.starts_with(kPrefix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  if (name.size() <= end->first.size()) return std::nullopt;
+  name.remove_suffix(end->first.size());
+  const std::optional<ModulePlace> module = module_place(name);
   if (!module) return std::nullopt;
-  return Place{*module, is_a};
+  return Place{*module, end->second};
 }
 
 AdapterBase base_of(const json::object& config, const std::map<std::string, std::string>& metadata) {
@@ -203,6 +210,16 @@ void apply_scales(AdapterFile& adapter, const PeftConfig& config) {
            printable(pair.a->name), pair.a->shape[0], rank);
     }
     pair.scale = static_cast<float>(alpha / (config.rslora ? std::sqrt(rank) : rank));
+  }
+}
+
+// All linears or none have DoRA, as the configuration says.
+void require_magnitudes(const AdapterFile& adapter, bool dora, const std::string& what) {
+  for (const FilePair& pair : adapter.pairs) {
+    if ((pair.magnitude != nullptr) == dora) continue;
+    const std::string module = module_name(pair.layer, pair.target);
+    if (dora) fail("{}: use_dora is true, but {} has no lora_magnitude_vector", what, module);
+    fail("{}: use_dora is not true, but {} has a lora_magnitude_vector", what, module);
   }
 }
 
@@ -238,13 +255,18 @@ AdapterFile read_peft_adapter(const FileRoot& root, const std::string& directory
     const std::optional<Place> place = place_of(tensor.name);
     if (!place)
       fail("{}: tensor {} adapts no linear that is supported", adapter.path, printable(tensor.name, 200));
-    pairs.add(place->module.layer, place->module.target, place->is_a, tensor);
+    if (place->part == Part::kMagnitude) {
+      pairs.add_magnitude(place->module.layer, place->module.target, tensor);
+    } else {
+      pairs.add(place->module.layer, place->module.target, place->part == Part::kA, tensor);
+    }
   }
   adapter.pairs = pairs.finish();
   adapter.base = base_of(value.get_object(), adapter.safetensors->metadata());
   adapter.alpha = config.alpha;
   adapter.rslora = config.rslora;
   apply_scales(adapter, config);
+  require_magnitudes(adapter, config.dora, config_path);
   require_names_used(adapter, config, config_path);
   adapter.expects = [config](int layer, Target target) { return config.adapts(layer, target); };
   return adapter;

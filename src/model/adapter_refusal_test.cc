@@ -80,7 +80,7 @@ class AdapterRefusal : public testing::Test {
   }
   AdapterHandle load_peft() const {
     write_peft();
-    return load_adapter(directory_, base_);
+    return load_adapter(directory_, base_, &model_);
   }
   AdapterHandle load_gguf() const {
     write_gguf(gguf_path(), metadata_, views_of(gguf_.all));
@@ -115,7 +115,8 @@ class AdapterRefusal : public testing::Test {
   }
 
   const std::string directory_;
-  const ModelConfig base_ = load_golden_model("llama_tied").config;
+  const Model model_ = load_golden_model("llama_tied");
+  const ModelConfig& base_ = model_.config;
   Tensors peft_, gguf_;
   json::object fields_;
   std::vector<std::pair<std::string, GgufValue>> metadata_;
@@ -127,7 +128,6 @@ TEST_F(AdapterRefusal, UntouchedCopiesLoad) {
 }
 
 TEST_F(AdapterRefusal, MathematicsThatIsNotOurs) {
-  expect_field_refused("use_dora", "true");
   expect_field_refused("use_qalora", "true");
   expect_field_refused("lora_bias", "true");
   expect_field_refused("bias", "\"all\"");
@@ -241,6 +241,40 @@ TEST_F(AdapterRefusal, Shapes) {
   expect_peft_refused({tensors_path(), a});
   gguf_.replace(kGgufQ + ".lora_b", 32, 4);
   expect_gguf_refused({gguf_path(), kGgufQ + ".lora_b"});
+}
+
+TEST_F(AdapterRefusal, DoraByHalves) {
+  const Tensors plain = peft_;
+  const std::string end = ".lora_magnitude_vector", name = kQ + end;
+  expect_field_refused("use_dora", "1");
+  fields_["use_dora"] = true;
+  expect_peft_refused({config_path(), "q_proj has no lora_magnitude_vector"});
+  for (const OwnTensor& tensor : plain.all) {
+    if (!tensor.name.ends_with(".lora_B.weight")) continue;
+    const std::string module = tensor.name.substr(0, tensor.name.size() - 14);
+    peft_.all.push_back({module + end, {tensor.shape[0]}, std::vector<float>(tensor.shape[0], 1)});
+  }
+  const Tensors good = peft_;
+  EXPECT_GT(load_peft()->bytes(), 0u);
+  expect_all(error_of([&] { load_adapter(directory_, base_); }), {"DoRA", "weights"});
+  fields_["use_dora"] = false;
+  expect_peft_refused({config_path(), "use_dora is not true"});
+  fields_["use_dora"] = true;
+  peft_.at(name) = zeros(name, 1, 64);
+  expect_peft_refused({tensors_path(), name, "[64]"});
+  peft_.at(name) = {name, {63}, std::vector<float>(63)};
+  expect_peft_refused({tensors_path(), name, "[64]"});
+  peft_ = good;
+  peft_.at(name).values[5] = NAN;
+  expect_peft_refused({tensors_path(), name, "finite"});
+  peft_ = good;
+  peft_.at(name).values[5] = 1e30f;
+  expect_all(error_of([&] { load_peft(); }), {name, "element 5", "length"});
+  peft_ = good;
+  peft_.erase(kQ + ".lora_A");
+  expect_peft_refused({tensors_path(), kQ});
+  peft_.erase(kQ + ".lora_B");
+  expect_peft_refused({tensors_path(), name, "lora_A and lora_B"});
 }
 
 TEST_F(AdapterRefusal, TensorsOfNoLinear) {

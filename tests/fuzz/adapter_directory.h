@@ -32,7 +32,7 @@ class AdapterDirectory {
     config_.write(text.substr(0, end));
     tensors_.write(text.substr(std::min(end + 1, text.size())));
     try {
-      require(load_adapter(path_, lora_base().config)->bytes() > 0);
+      require(load_adapter(path_, lora_base().config, &lora_base())->bytes() > 0);
     } catch (const Error& error) {
       const std::string_view what = error.what();
       require(what.starts_with(path_) && what.find('\n') == what.npos);

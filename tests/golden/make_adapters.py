@@ -53,6 +53,10 @@ KINDS = {
     "tied_head": ("llama_tied", dict(r=4, lora_alpha=8, target_modules=["lm_head"]), torch.float32, None),
     "head": ("llama_untied", dict(r=4, lora_alpha=8, target_modules=["lm_head", "v_proj"]),
              torch.float32, Type.F32),
+    "dora": ("llama_tied", dict(r=6, lora_alpha=12, target_modules=ALL, use_dora=True,
+                                rank_pattern={"v_proj": 3}), torch.float32, None),
+    "dora_head": ("llama_untied", dict(r=4, lora_alpha=4, target_modules=["lm_head", "o_proj", "up_proj"],
+                                       use_dora=True, use_rslora=True), torch.bfloat16, None),
     "qwen3": ("qwen3", dict(r=5, lora_alpha=10, target_modules=ALL), torch.bfloat16, Type.F16),
     "gemma3": ("gemma3", dict(r=3, lora_alpha=6, target_modules=["q_proj", "v_proj", "o_proj", "gate_proj"]),
                torch.float16, Type.F16),
@@ -75,6 +79,8 @@ def randomize(name, model):
                 weight.copy_(storable(torch.randn_like(weight) / weight.shape[1] ** 0.5))
             elif ".lora_B." in key:
                 weight.copy_(storable(0.3 * torch.randn_like(weight) / weight.shape[1] ** 0.5))
+            elif ".lora_magnitude_vector." in key:
+                weight.copy_(storable(weight * (1 + 0.2 * torch.randn_like(weight))))
 
 
 def save_peft(name, base, model, dtype):

@@ -18,6 +18,10 @@ struct Rectangle {
 
 constexpr int kStripsPerBlock = kBlockCols / kStripRows;
 
+// The largest rectangle that DoRA's gain is applied to at once: what it needs beside y is on the stack.
+constexpr int kGainRows = 48;
+using GainTile = std::array<std::array<float, kBlockCols>, kGainRows>;
+
 int strips_of(const PackedMatrix& w) { return round_up(w.rows, kStripRows) / kStripRows; }
 
 MatmulArgs whole_matmul(const PackedMatrix& w, float* y, int64_t y_stride) {
@@ -69,7 +73,10 @@ class GroupRun {
   void shrink() { few_ ? shrink_few() : shrink_many(); }
 
   void run(const Rectangle& rectangle) {
-    for (size_t t = 0; t < args_.tasks.size(); ++t) multiply_base(t, rectangle);
+    for (size_t t = 0; t < args_.tasks.size(); ++t) {
+      const bool gained = has_gain(t, rectangle.rows);
+      gained ? multiply_gained(t, rectangle) : multiply_base(t, rectangle.strips[t], rectangle.rows);
+    }
     if (!args_.slices.empty()) {
       await();
       for (const LoraSlice& slice : args_.slices) expand(slice, rectangle);
@@ -155,16 +162,74 @@ class GroupRun {
     });
   }
 
-  void multiply_base(size_t t, const Rectangle& rectangle) const {
+  void multiply_base(size_t t, Range strips, Range rows) const {
     const LinearTask& task = args_.tasks[t];
-    if (rectangle.strips[t].begin >= rectangle.strips[t].end) return;
+    if (strips.begin >= strips.end) return;
     MatmulArgs whole = whole_matmul(*task.weight, task.y, task.y_stride);
     whole.x = args_.x;
     whole.quantized = args_.quantized;
     if (!task.fine) whole.quantized.rest = nullptr;
     whole.bias = task.bias;
     whole.add = task.accumulate;
-    leaves_.matmul(part(whole, rectangle.strips[t], rectangle.rows));
+    leaves_.matmul(part(whole, strips, rows));
+  }
+
+  // Whether DoRA changes the task's product on some of the rows.
+  bool has_gain(size_t t, Range rows) const {
+    return std::ranges::any_of(args_.slices, [&](const LoraSlice& slice) {
+      return slice.lora->gain[t].data != nullptr && slice.row_begin < rows.end && slice.row_end > rows.begin;
+    });
+  }
+
+  // multiply_base() in tiles. Rows without a gain get the same bits.
+  void multiply_gained(size_t t, const Rectangle& rectangle) const {
+    const Range strips = rectangle.strips[t], rows = rectangle.rows;
+    for (int64_t row = rows.begin; row < rows.end; row += kGainRows) {
+      for (int64_t strip = strips.begin; strip < strips.end; strip += kStripsPerBlock) {
+        multiply_gained_tile(t, {strip, std::min(strips.end, strip + kStripsPerBlock)},
+                             {row, std::min(rows.end, row + kGainRows)});
+      }
+    }
+  }
+
+  // The product alone is needed for the gain: what it is to be added to waits in `kept`.
+  void multiply_gained_tile(size_t t, Range strips, Range rows) const {
+    const LinearTask& task = args_.tasks[t];
+    const int64_t column = strips.begin * kStripRows;
+    const int64_t columns = std::min<int64_t>(task.weight->rows, strips.end * kStripRows) - column;
+    GainTile kept;
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      if (!has_gain(t, {r, r + 1})) continue;
+      float *y = task.y + r * task.y_stride + column, *old = kept[static_cast<size_t>(r - rows.begin)].data();
+      if (!task.accumulate) {
+        std::fill_n(old, columns, 0.0f);
+        continue;
+      }
+      std::copy_n(y, columns, old);
+      std::fill_n(y, columns, 0.0f);
+    }
+    multiply_base(t, strips, rows);
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      if (!has_gain(t, {r, r + 1})) continue;
+      apply_gain(t, r, column, columns, kept[static_cast<size_t>(r - rows.begin)].data());
+    }
+  }
+
+  // y = old + y + gain * (y - bias), the gains of all slices of the row together.
+  void apply_gain(size_t t, int64_t row, int64_t column, int64_t columns, const float* old) const {
+    const LinearTask& task = args_.tasks[t];
+    std::array<float, kBlockCols> gain = {};
+    for (const LoraSlice& slice : args_.slices) {
+      const std::byte* data = slice.lora->gain[t].data;
+      if (data == nullptr || row < slice.row_begin || row >= slice.row_end) continue;
+      const float* gains = reinterpret_cast<const float*>(data) + column;
+      for (int64_t c = 0; c < columns; ++c) gain[static_cast<size_t>(c)] += slice.scale * gains[c];
+    }
+    float* y = task.y + row * task.y_stride + column;
+    for (int64_t c = 0; c < columns; ++c) {
+      const float bias = task.bias != nullptr ? task.bias[column + c] : 0;
+      y[c] = old[c] + (y[c] + gain[static_cast<size_t>(c)] * (y[c] - bias));
+    }
   }
 
   // y += scale u B^T on the rows of the rectangle that the slice has.
