@@ -7,6 +7,8 @@ namespace {
 
 constexpr Leaves with_amx(Leaves leaves) {
   leaves.matmul = matmul_or_amx;
+  leaves.chunk_rows = kAmxBlockRows;
+  leaves.chunk_products = 40'000'000;
   return leaves;
 }
 

@@ -14,7 +14,7 @@ namespace chorus {
 namespace {
 
 constexpr int kAmxRows = 16;         // of a tile of sums
-constexpr int kAmxBlockRows = 48;    // that share what is unpacked: a chunk of linear_tasks.cc
+constexpr int kAmxBlockRows = 64;    // that share what is unpacked: a chunk of linear_tasks.cc
 constexpr int kAmxBlockStrips = 8;   // that share the rows' scales
 constexpr int kAmxPanelGroups = 32;  // that are unpacked together: 16 KB of weights
 constexpr int kAmxLeastRows = 6;     // fewer are done sooner without
