@@ -18,8 +18,4 @@ constexpr std::string_view kGgufResult = "adapter.gguf";
 void save_adapter(const std::string& directory, const LoraParameters& parameters, const ModelConfig& config,
                   const AdapterBase& base, double dropout, bool gguf);
 
-// Fills the parameters from tensors by these names. Error, beginning with `what`: one is missing, or not f32
-// of the right shape.
-void read_values(LoraParameters& parameters, const SafetensorsFile& file, std::string_view what);
-
 }  // namespace chorus
