@@ -249,25 +249,23 @@ class AmxProduct {
 };
 
 template <bool kQ8, bool kHasMin, bool kFine>
-void multiply_amx(const MatmulArgs& args) {
-  for (int row = 0; row < args.rows; row += kAmxBlockRows) {
-    for (int strip = 0; strip < args.strip_count; strip += kAmxBlockStrips) {
-      AmxProduct<kQ8, kHasMin, kFine>(rectangle(args, strip, kAmxBlockStrips, row, kAmxBlockRows)).run();
-    }
+void multiply_strips(const MatmulArgs& args) {
+  for (int strip = 0; strip < args.strip_count; strip += kAmxBlockStrips) {
+    AmxProduct<kQ8, kHasMin, kFine>(rectangle(args, strip, kAmxBlockStrips, 0, args.rows)).run();
   }
 }
 
 template <bool kQ8, bool kHasMin>
 void multiply_amx(const MatmulArgs& args) {
   configure_int8_tiles();
-  args.quantized.rest == nullptr ? multiply_amx<kQ8, kHasMin, false>(args)
-                                 : multiply_amx<kQ8, kHasMin, true>(args);
+  args.quantized.rest == nullptr ? multiply_strips<kQ8, kHasMin, false>(args)
+                                 : multiply_strips<kQ8, kHasMin, true>(args);
   tile_release();
 }
 
-void matmul_or_amx(const MatmulArgs& args) {
-  const bool on_tiles = args.layout == MatrixLayout::kQ4 || args.layout == MatrixLayout::kQ8;
-  if (!on_tiles || args.rows < kAmxRows || args.k == 0) return matmul(args);
+// At most kAmxBlockRows rows, of which a few at the end may be left to the other tiles.
+void matmul_block(const MatmulArgs& args) {
+  if (args.rows < kAmxRows) return matmul(args);
   const int left = args.rows % kAmxRows, rows = left < kAmxLeastRows ? args.rows - left : args.rows;
   const MatmulArgs whole = rectangle(args, 0, args.strip_count, 0, rows);
   if (args.layout == MatrixLayout::kQ8) {
@@ -276,6 +274,14 @@ void matmul_or_amx(const MatmulArgs& args) {
     args.has_min ? multiply_amx<false, true>(whole) : multiply_amx<false, false>(whole);
   }
   if (rows < args.rows) matmul(rectangle(args, 0, args.strip_count, rows, args.rows - rows));
+}
+
+void matmul_or_amx(const MatmulArgs& args) {
+  const bool on_tiles = args.layout == MatrixLayout::kQ4 || args.layout == MatrixLayout::kQ8;
+  if (!on_tiles || args.rows < kAmxRows || args.k == 0) return matmul(args);
+  for (int row = 0; row < args.rows; row += kAmxBlockRows) {
+    matmul_block(rectangle(args, 0, args.strip_count, row, kAmxBlockRows));
+  }
 }
 
 }  // namespace
