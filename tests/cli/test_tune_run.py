@@ -88,7 +88,7 @@ def test_a_sweep(run_chorus, chat_model, elf, tmp_path):
     for row in rows:  # each is as if it were alone, but for the order of sums
         settings = ("--lr", row["lr"], "--rank", row["rank"])
         alone = tune(run_chorus, chat_model, elf, "-o", tmp_path / row["name"], *flags, *settings, "--json")
-        assert json.loads(alone.stdout)["losses"][1][0] == pytest.approx(row["loss"], rel=1e-3)
+        assert json.loads(alone.stdout)["losses"][1][0] == pytest.approx(row["loss"], rel=5e-3)
         config = json.loads((tmp_path / "all" / row["name"] / "adapter_config.json").read_text())
         assert config["r"] == row["rank"]
     table = tune(run_chorus, chat_model, elf, "-o", tmp_path / "again", *flags, *axes).stdout.splitlines()
@@ -142,13 +142,13 @@ def test_another_base_or_template_is_told_of(run_chorus, chat_model, tiny_gguf, 
 
 
 def test_several_adapters_at_once(run_chorus, chat_model, elf, villain, tmp_path):
-    """Each is better than the other on its own; that they ran together shows in nothing but rounding."""
+    """Each is better than the other on its own; that they ran together shows in nothing but rounding, to bf16 on AMX."""
     verdict = json.loads(tune(run_chorus, chat_model, elf, villain, "-o", tmp_path / "two", *FLAGS, "--json").stdout)
     losses = verdict["losses"]
     assert verdict["sets"] == ["elf", "villain"]
     assert losses[1][0] < losses[2][0] and losses[2][1] < losses[1][1]
     alone = json.loads(tune(run_chorus, chat_model, elf, "-o", tmp_path / "one", *FLAGS, "--json").stdout)
-    assert alone["losses"][1][0] == pytest.approx(losses[1][0], rel=1e-3)
+    assert alone["losses"][1][0] == pytest.approx(losses[1][0], rel=5e-3)
     assert (tmp_path / "two" / "villain" / "adapter_model.safetensors").exists()
 
 
