@@ -197,6 +197,32 @@ def test_interrupted(chorus, run_chorus, chat_model, elf, tmp_path):
     assert other.rc == 1 and "other data or settings" in other.stderr.splitlines()[-1]
 
 
+def test_a_disk_that_fills_up(chorus, run_chorus, chat_model, elf, tmp_path):
+    """The last good checkpoint stays, and a run goes on from it to the bytes of one left alone."""
+    arguments = [chat_model, elf, *FLAGS, "--epochs", 6, "--checkpoint-steps", 1]
+    tune(run_chorus, *arguments, "-o", tmp_path / "whole")
+    out = tmp_path / "out"
+    command = list(map(str, [chorus, "tune", *arguments, "-o", out]))
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    good = out / "checkpoints" / "step-00000003" / "manifest.json"
+    deadline = time.monotonic() + 60
+    while not good.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    saved = {path: path.read_bytes() for path in sorted((out / "checkpoints").rglob("*")) if path.is_file()}
+    assert process.returncode == -signal.SIGKILL and any(path.name == "manifest.json" for path in saved)
+    newest = max(path.parent for path in saved if path.name == "manifest.json")
+    ignore = lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    full = subprocess.run(
+        ["prlimit", "--fsize=20000", *command, "--resume"], capture_output=True, text=True, timeout=120, preexec_fn=ignore
+    )
+    assert full.returncode == 1 and "no checkpoint at step" in full.stderr, full.stderr
+    assert all(path.read_bytes() == data for path, data in saved.items() if path.parent == newest)
+    tune(run_chorus, *arguments, "-o", out, "--resume")
+    assert results(out) == results(tmp_path / "whole")
+
+
 def test_a_full_disk(chorus, chat_model, elf, tmp_path):
     """Checkpoints cannot be written: that is said, the run goes on, and what was saved before is whole."""
     command = list(map(str, [chorus, "tune", chat_model, elf, *FLAGS, "-o", tmp_path / "out", "--checkpoint-steps", 5]))
