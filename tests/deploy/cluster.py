@@ -6,11 +6,13 @@ import csv
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
+import time
 
 from harness import Server, wait_for
-from streams import stream
+from streams import Stream, stream
 
 CONFIG = pathlib.Path(__file__).parent.parent.parent / "deploy" / "haproxy" / "haproxy.cfg"
 ADDRESSES = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
@@ -30,6 +32,7 @@ class Cluster:
     def __init__(self, chorus, model, adapters, folder):
         self.chorus, self.model, self.adapters = chorus, model, adapters
         self.replicas, self.started, self.ports, self.proxy = {}, [], {}, None
+        self.streams = []  # of ask(): whole, running or broken
         for number in range(len(ADDRESSES)):
             self.start(number)
         self.port, self.control = free_port(), folder / "haproxy.sock"
@@ -56,6 +59,21 @@ class Cluster:
         server = Server(self.chorus, self.model, *FLAGS.split(), *place, port=self.ports.get(number, 0))
         self.started.append((number, server))
         self.replicas[number], self.ports[number] = server, server.port
+
+    def stop_amid_answers(self, number):
+        """SIGSTOP at a moment when answers of replica `number` have begun and not ended; called while ask() runs.
+        What it had sent by then soon reaches the clients; an answer that then stands still is one of its."""
+        server = self.replicas[number]
+        for _ in range(20):
+            wait_for(lambda: server.metrics().value("vllm:num_requests_running") >= 4, 20, pause=0)
+            server.signal(signal.SIGSTOP)
+            time.sleep(0.3)
+            begun = [(s, len(s.events)) for s in self.streams if s.events and not s.done and not s.broken]
+            time.sleep(0.3)
+            if any(len(s.events) == count and not s.done for s, count in begun):
+                return
+            server.signal(signal.SIGCONT)
+        raise AssertionError("the replica was never stopped amid an answer")
 
     def kill(self, number):
         server = self.replicas.pop(number)
@@ -121,8 +139,9 @@ class Cluster:
 
         async def one(number, body):
             async with room:
-                name = f"{run}-{number}"
-                answer = await stream(self.port, PATH, body, {"X-Request-Id": name}, seconds=60)
+                name, answer = f"{run}-{number}", Stream()
+                self.streams.append(answer)
+                await stream(self.port, PATH, body, {"X-Request-Id": name}, seconds=60, result=answer)
             ended.append(name)
             if action and len(ended) == after:
                 acting.append(asyncio.create_task(asyncio.to_thread(action)))

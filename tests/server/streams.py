@@ -61,10 +61,10 @@ async def pieces(reader, headers):
     assert await reader.readexactly(2) == b"\r\n"
 
 
-async def stream(port, path, body, headers=None, stop_after=None, pause=0, seconds=120):
+async def stream(port, path, body, headers=None, stop_after=None, pause=0, seconds=120, result=None):
     """Asks and reads to the end, or until `stop_after` events have come and then hangs up; `pause` seconds between
-    reads make a slow reader."""
-    result = Stream()
+    reads make a slow reader. `result` is the Stream to fill, for who wants to look at it before the end."""
+    result = result or Stream()
     try:
         async with asyncio.timeout(seconds):
             await _stream(port, request_bytes(path, body, headers), result, stop_after, pause)
