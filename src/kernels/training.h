@@ -36,21 +36,30 @@ struct LinearBackwardArgs {
 size_t linear_backward_bytes(int rows, int max_n);  // `shared` for tasks whose n add up to max_n at most
 constexpr size_t kTrainingTileBytes = size_t{1} << 20;
 
-// Of y += scale B A x for one linear and the rows of one adapter, x being what A read. Accumulates da and db,
-// and adds scale (dy B) A to dx. Syncs inside.
-struct LoraBackwardArgs {
-  const float* x = nullptr;  // [rows, k]
+// Of y_i += scale B_i A_i x for the linears of a group, which share x, and the rows of one adapter; x is what
+// the A read. Accumulates da and db, and adds the sum of scale (dy_i B_i) A_i to dx.
+struct LoraBackwardLinear {
   const float* dy = nullptr;
-  int64_t dy_stride = 0;      // dy: [rows, n]
-  const float* a = nullptr;   // [rank, k]
-  const float* at = nullptr;  // [k, rank]: A transposed
-  const float* b = nullptr;   // [n, rank]
+  int64_t dy_stride = 0;     // dy: [rows, n]
+  const float* b = nullptr;  // [n, rank]
+  float* db = nullptr;       // [n, rank] +=
+  int n = 0;
+};
+struct LoraBackwardSlice {
+  std::span<const LoraBackwardLinear> linears;  // 1..kMaxGroup
+  const float* x = nullptr;                     // [rows, k]
+  const float* a = nullptr;                     // [linears x rank, k]: one A after the other
+  const float* at = nullptr;                    // [k, linears x rank]: the same transposed
   float scale = 1;
-  int rows = 0, k = 0, n = 0, rank = 0;
-  float* da = nullptr;    // [rank, k] +=
-  float* db = nullptr;    // [n, rank] +=
+  int rows = 0, rank = 0;
+  float* da = nullptr;    // as a, +=
   float* dx = nullptr;    // [rows, k] +=, contiguous; null: not wanted
-  float* work = nullptr;  // 2 x rows x rank floats, shared by the team
+  float* work = nullptr;  // 2 x rows x linears x rank floats, shared by the team
+};
+// No two slices may write the same. Syncs inside, before dx is touched.
+struct LoraBackwardArgs {
+  std::span<const LoraBackwardSlice> slices;
+  int k = 0;
 };
 
 // Dropout of an adapter's input: y = x / (1 - p) where the element is kept, else 0; + y if accumulate (then

@@ -123,38 +123,55 @@ TEST_P(TrainingLinearTest, LinearBackwardIsTheSameForAnyTeamAndBatch) {
   }
 }
 
+// Linears of a group whose outputs are n wide, then one more each.
 struct LoraProblem {
-  int rows, k, n, rank;
-  Floats x, dy, a, at, b, da, db, dx;
+  int rows, k, n, rank, linears;
+  Floats x, a, at, da, dx;
+  std::vector<Floats> dy, b, db;
   int stride;
   float scale = 0.75f;
+
+  int width(int linear) const { return n + linear; }
+  int ranks() const { return linears * rank; }
 };
 
-LoraProblem make_lora(int rows, int k, int n, int rank) {
+LoraProblem make_lora(int rows, int k, int n, int rank, int linears, uint32_t seed = 1) {
   const auto size = [](int i, int j) { return static_cast<size_t>(i) * static_cast<size_t>(j); };
-  LoraProblem p = {rows, k, n, rank, {}, {}, {}, {}, {}, {}, {}, {}, n + 5};
-  p.x = random_floats(size(rows, k), 1);
-  p.dy = random_floats(size(rows, p.stride), 2);
-  p.a = random_floats(size(rank, k), 3, 0.1f);
-  p.b = random_floats(size(n, rank), 4, 0.1f);
+  LoraProblem p = {rows, k, n, rank, linears, {}, {}, {}, {}, {}, {}, {}, {}, n + 5};
+  p.x = random_floats(size(rows, k), seed);
+  p.a = random_floats(size(p.ranks(), k), seed + 1, 0.1f);
   p.at.resize(p.a.size());
-  for (int j = 0; j < rank; ++j) {
-    for (int c = 0; c < k; ++c) p.at[size(c, rank) + static_cast<size_t>(j)] = p.a[size(j, k) + size_t(c)];
+  for (int j = 0; j < p.ranks(); ++j) {
+    for (int c = 0; c < k; ++c) p.at[size(c, p.ranks()) + size_t(j)] = p.a[size(j, k) + size_t(c)];
   }
-  p.da = random_floats(p.a.size(), 5);
-  p.db = random_floats(p.b.size(), 6);
-  p.dx = random_floats(p.x.size(), 7);
+  p.da = random_floats(p.a.size(), seed + 2);
+  p.dx = random_floats(p.x.size(), seed + 3);
+  for (int l = 0; l < linears; ++l) {
+    const auto own = seed + 4 + 3 * static_cast<uint32_t>(l);
+    p.dy.push_back(random_floats(size(rows, p.stride), own));
+    p.b.push_back(random_floats(size(p.width(l), rank), own + 1, 0.1f));
+    p.db.push_back(random_floats(p.b.back().size(), own + 2));
+  }
   return p;
 }
 
-LoraProblem run_lora_backward(const TrainingKernels& kernels, LoraProblem p, int threads, bool want_dx) {
-  Floats work(2 * static_cast<size_t>(p.rows * p.rank), NAN);
-  run_on_team(threads, [&](Stream& stream) {
-    kernels.lora_backward(
-        stream, {p.x.data(), p.dy.data(), p.stride, p.a.data(), p.at.data(), p.b.data(), p.scale, p.rows, p.k,
-                 p.n, p.rank, p.da.data(), p.db.data(), want_dx ? p.dx.data() : nullptr, work.data()});
-  });
-  return p;
+std::vector<LoraProblem> run_lora_backward(const TrainingKernels& kernels, std::vector<LoraProblem> problems,
+                                           int threads, bool want_dx) {
+  std::vector<Floats> work(problems.size());
+  std::vector<std::vector<LoraBackwardLinear>> linears(problems.size());
+  std::vector<LoraBackwardSlice> slices;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    LoraProblem& p = problems[i];
+    work[i].assign(2 * static_cast<size_t>(p.rows * p.ranks()), NAN);
+    for (int j = 0; j < p.linears; ++j) {
+      const auto l = static_cast<size_t>(j);
+      linears[i].push_back({p.dy[l].data(), p.stride, p.b[l].data(), p.db[l].data(), p.width(j)});
+    }
+    slices.push_back({linears[i], p.x.data(), p.a.data(), p.at.data(), p.scale, p.rows, p.rank, p.da.data(),
+                      want_dx ? p.dx.data() : nullptr, work[i].data()});
+  }
+  run_on_team(threads, [&](Stream& stream) { kernels.lora_backward(stream, {slices, problems[0].k}); });
+  return problems;
 }
 
 // A sum and what its terms add up to without their signs.
@@ -167,20 +184,24 @@ struct Sum {
 };
 
 struct Shrunk {
-  std::vector<Sum> u, du;  // [rows, rank]
+  std::vector<Sum> u, du;  // [rows, linears x rank]
+  const Sum& at(const std::vector<Sum>& from, const LoraProblem& p, int row, int j) const {
+    return from[static_cast<size_t>(row * p.ranks() + j)];
+  }
 };
 
 Shrunk shrink(const LoraProblem& p) {
-  Shrunk s = {std::vector<Sum>(size_t(p.rows * p.rank)), std::vector<Sum>(size_t(p.rows * p.rank))};
+  Shrunk s = {std::vector<Sum>(size_t(p.rows * p.ranks())), std::vector<Sum>(size_t(p.rows * p.ranks()))};
   for (int r = 0; r < p.rows; ++r) {
-    for (int j = 0; j < p.rank; ++j) {
-      const auto at = static_cast<size_t>(r * p.rank + j);
+    for (int j = 0; j < p.ranks(); ++j) {
+      const auto at = static_cast<size_t>(r * p.ranks() + j), l = static_cast<size_t>(j / p.rank);
       for (int c = 0; c < p.k; ++c) {
         const double term = p.scale * double{p.x[size_t(r * p.k + c)]} * p.a[size_t(j * p.k + c)];
         s.u[at].add(term, term);
       }
-      for (int i = 0; i < p.n; ++i) {
-        const double term = p.scale * double{p.dy[size_t(r * p.stride + i)]} * p.b[size_t(i * p.rank + j)];
+      for (int i = 0; i < p.width(j / p.rank); ++i) {
+        const double b = p.b[l][size_t(i * p.rank + j % p.rank)];
+        const double term = p.scale * double{p.dy[l][size_t(r * p.stride + i)]} * b;
         s.du[at].add(term, term);
       }
     }
@@ -195,62 +216,99 @@ void expect_sum(const TrainingKernels& kernels, float actual, float before, cons
       << what << "[" << i << ", " << j << "]";
 }
 
-TEST_P(TrainingLinearTest, LoraBackward) {
-  struct Case {
-    int rows, k, n, rank;
-  };
-  for (const Case& c : {Case{1, 33, 20, 1}, Case{15, 64, 48, 4}, Case{17, 50, 100, 7}, Case{16, 100, 61, 16},
-                        Case{70, 90, 35, 23}, Case{40, 65, 66, 64}, Case{300, 270, 530, 5}}) {
-    const LoraProblem p = make_lora(c.rows, c.k, c.n, c.rank);
-    const LoraProblem out = run_lora_backward(kernels(), p, 2, true);
-    const Shrunk s = shrink(p);
-    const auto u = [&](const std::vector<Sum>& from, int r, int j) { return from[size_t(r * p.rank + j)]; };
-    for (int j = 0; j < p.rank; ++j) {
-      for (int i = 0; i < p.k; ++i) {
-        Sum sum;
-        for (int r = 0; r < p.rows; ++r) {
-          const double x = p.x[size_t(r * p.k + i)];
-          sum.add(u(s.du, r, j).value * x, u(s.du, r, j).magnitude * x);
-        }
-        const auto at = static_cast<size_t>(j * p.k + i);
-        expect_sum(kernels(), out.da[at], p.da[at], sum, p.n + p.rows, "da", j, i);
+void expect_da(const TrainingKernels& kernels, const LoraProblem& p, const LoraProblem& out,
+               const Shrunk& s) {
+  for (int j = 0; j < p.ranks(); ++j) {
+    for (int i = 0; i < p.k; ++i) {
+      Sum sum;
+      for (int r = 0; r < p.rows; ++r) {
+        const double x = p.x[size_t(r * p.k + i)];
+        sum.add(s.at(s.du, p, r, j).value * x, s.at(s.du, p, r, j).magnitude * x);
       }
-      for (int i = 0; i < p.n; ++i) {
-        Sum sum;
-        for (int r = 0; r < p.rows; ++r) {
-          const double dy = p.dy[size_t(r * p.stride + i)];
-          sum.add(u(s.u, r, j).value * dy, u(s.u, r, j).magnitude * dy);
-        }
-        const auto at = static_cast<size_t>(i * p.rank + j);
-        expect_sum(kernels(), out.db[at], p.db[at], sum, p.k + p.rows, "db", i, j);
-      }
-    }
-    for (int r = 0; r < p.rows; ++r) {
-      for (int i = 0; i < p.k; ++i) {
-        Sum sum;
-        for (int j = 0; j < p.rank; ++j) {
-          const double a = p.a[size_t(j * p.k + i)];
-          sum.add(u(s.du, r, j).value * a, u(s.du, r, j).magnitude * a);
-        }
-        const auto at = static_cast<size_t>(r * p.k + i);
-        expect_sum(kernels(), out.dx[at], p.dx[at], sum, p.n + p.rank, "dx", r, i);
-      }
+      const auto at = static_cast<size_t>(j * p.k + i);
+      expect_sum(kernels, out.da[at], p.da[at], sum, p.n + p.rows, "da", j, i);
     }
   }
 }
 
+void expect_db(const TrainingKernels& kernels, const LoraProblem& p, const LoraProblem& out,
+               const Shrunk& s) {
+  for (int j = 0; j < p.ranks(); ++j) {
+    const auto l = static_cast<size_t>(j / p.rank);
+    for (int i = 0; i < p.width(j / p.rank); ++i) {
+      Sum sum;
+      for (int r = 0; r < p.rows; ++r) {
+        const double dy = p.dy[l][size_t(r * p.stride + i)];
+        sum.add(s.at(s.u, p, r, j).value * dy, s.at(s.u, p, r, j).magnitude * dy);
+      }
+      const auto at = static_cast<size_t>(i * p.rank + j % p.rank);
+      expect_sum(kernels, out.db[l][at], p.db[l][at], sum, p.k + p.rows, "db", i, j);
+    }
+  }
+}
+
+void expect_dx(const TrainingKernels& kernels, const LoraProblem& p, const LoraProblem& out,
+               const Shrunk& s) {
+  for (int r = 0; r < p.rows; ++r) {
+    for (int i = 0; i < p.k; ++i) {
+      Sum sum;
+      for (int j = 0; j < p.ranks(); ++j) {
+        const double a = p.a[size_t(j * p.k + i)];
+        sum.add(s.at(s.du, p, r, j).value * a, s.at(s.du, p, r, j).magnitude * a);
+      }
+      const auto at = static_cast<size_t>(r * p.k + i);
+      expect_sum(kernels, out.dx[at], p.dx[at], sum, p.n + p.ranks(), "dx", r, i);
+    }
+  }
+}
+
+TEST_P(TrainingLinearTest, LoraBackward) {
+  struct Case {
+    int rows, k, n, rank, linears;
+  };
+  for (const Case& c :
+       {Case{1, 33, 20, 1, 1}, Case{15, 64, 48, 4, 3}, Case{17, 50, 100, 7, 2}, Case{16, 100, 61, 16, 3},
+        Case{70, 90, 35, 23, 1}, Case{40, 65, 66, 64, 2}, Case{300, 270, 530, 5, 2}}) {
+    const LoraProblem p = make_lora(c.rows, c.k, c.n, c.rank, c.linears);
+    const LoraProblem out = run_lora_backward(kernels(), {p}, 2, true)[0];
+    const Shrunk s = shrink(p);
+    expect_da(kernels(), p, out, s);
+    expect_db(kernels(), p, out, s);
+    expect_dx(kernels(), p, out, s);
+  }
+}
+
+void expect_same(const LoraProblem& actual, const LoraProblem& expected) {
+  expect_same_bits(actual.da.data(), expected.da.data(), expected.da.size(), "da");
+  for (size_t l = 0; l < expected.db.size(); ++l) {
+    expect_same_bits(actual.db[l].data(), expected.db[l].data(), expected.db[l].size(), "db");
+  }
+}
+
 TEST_P(TrainingLinearTest, LoraBackwardIsTheSameForAnyTeam) {
-  const LoraProblem p = make_lora(130, 200, 150, 12);
-  const LoraProblem one = run_lora_backward(kernels(), p, 1, true);
+  const LoraProblem p = make_lora(130, 200, 150, 12, 3);
+  const LoraProblem one = run_lora_backward(kernels(), {p}, 1, true)[0];
   for (int threads = 2; threads <= 5; ++threads) {
-    const LoraProblem many = run_lora_backward(kernels(), p, threads, true);
-    expect_same_bits(many.da.data(), one.da.data(), one.da.size(), "da");
-    expect_same_bits(many.db.data(), one.db.data(), one.db.size(), "db");
+    const LoraProblem many = run_lora_backward(kernels(), {p}, threads, true)[0];
+    expect_same(many, one);
     expect_same_bits(many.dx.data(), one.dx.data(), one.dx.size(), "dx");
   }
-  const LoraProblem without = run_lora_backward(kernels(), p, 2, false);
+  const LoraProblem without = run_lora_backward(kernels(), {p}, 2, false)[0];
   EXPECT_EQ(without.dx, p.dx);
-  expect_same_bits(without.da.data(), one.da.data(), one.da.size(), "da");
+  expect_same(without, one);
+}
+
+TEST_P(TrainingLinearTest, LoraBackwardOfManySlicesIsThatOfEach) {
+  std::vector<LoraProblem> slices;
+  for (const int rank : {3, 16, 1, 20}) {
+    slices.push_back(make_lora(9 + 20 * rank % 70, 70, 40 + rank, rank, 1 + rank % 3, 100 * uint32_t(rank)));
+  }
+  const std::vector<LoraProblem> together = run_lora_backward(kernels(), slices, 3, true);
+  for (size_t i = 0; i < slices.size(); ++i) {
+    const LoraProblem alone = run_lora_backward(kernels(), {slices[i]}, 1, true)[0];
+    expect_same(together[i], alone);
+    expect_same_bits(together[i].dx.data(), alone.dx.data(), alone.dx.size(), "dx");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TrainingLinearTest, testing::ValuesIn(available_training_kernels()),

@@ -54,8 +54,10 @@ void linear_backward(Stream& stream, const LinearBackwardArgs& args) {
 struct Product {
   const float* a;
   int64_t a_row, a_col;
-  const float* b;  // [depth, n], contiguous
-  float* c;        // [.., n], contiguous
+  const float* b;  // [depth, n]
+  int64_t b_row;
+  float* c;  // [.., n]
+  int64_t c_row;
   int n, depth;
   double scale;
   bool accumulate;
@@ -68,10 +70,10 @@ void multiply(const Product& product, Range rows) {
       double sums[kBlockCols] = {};
       for (int64_t l = 0; l < product.depth; ++l) {
         const double a = product.a[i * product.a_row + l * product.a_col];
-        const float* b = product.b + l * product.n + from;
+        const float* b = product.b + l * product.b_row + from;
         for (int j = 0; j < count; ++j) sums[j] += a * b[j];
       }
-      float* c = product.c + i * product.n + from;
+      float* c = product.c + i * product.c_row + from;
       for (int j = 0; j < count; ++j) {
         const double sum = product.scale * sums[j];
         c[j] = static_cast<float>(product.accumulate ? c[j] + sum : sum);
@@ -82,16 +84,27 @@ void multiply(const Product& product, Range rows) {
 
 void lora_backward(Stream& stream, const LoraBackwardArgs& args) {
   TeamMember& member = *stream.member;
-  const int rank = args.rank;
-  float* u = args.work;  // scale A x, of each row
-  float* du = args.work + int64_t{args.rows} * rank;
-  const Range rows = member.share(args.rows);
-  multiply({args.x, args.k, 1, args.at, u, rank, args.k, args.scale, false}, rows);
-  multiply({args.dy, args.dy_stride, 1, args.b, du, rank, args.n, args.scale, false}, rows);
-  member.barrier();
-  multiply({args.dy, 1, args.dy_stride, u, args.db, rank, args.rows, 1, true}, member.share(args.n));
-  multiply({du, 1, rank, args.x, args.da, args.k, args.rows, 1, true}, member.share(rank));
-  if (args.dx != nullptr) multiply({du, rank, 1, args.a, args.dx, args.k, rank, 1, true}, rows);
+  const int k = args.k;
+  for (const LoraBackwardSlice& of : args.slices) {
+    const int ranks = static_cast<int>(of.linears.size()) * of.rank;
+    float* u = of.work;  // scale A x, of each row
+    float* du = of.work + int64_t{of.rows} * ranks;
+    const Range rows = member.share(of.rows);
+    multiply({of.x, k, 1, of.at, ranks, u, ranks, ranks, k, of.scale, false}, rows);
+    for (const LoraBackwardLinear& one : of.linears) {
+      multiply({one.dy, one.dy_stride, 1, one.b, of.rank, du, ranks, of.rank, one.n, of.scale, false}, rows);
+      du += of.rank;
+    }
+    member.barrier();
+    for (const LoraBackwardLinear& one : of.linears) {
+      multiply({one.dy, 1, one.dy_stride, u, ranks, one.db, of.rank, of.rank, of.rows, 1, true},
+               member.share(one.n));
+      u += of.rank;
+    }
+    du = of.work + int64_t{of.rows} * ranks;
+    multiply({du, 1, ranks, of.x, k, of.da, k, k, of.rows, 1, true}, member.share(ranks));
+    if (of.dx != nullptr) multiply({du, ranks, 1, of.a, k, of.dx, k, k, ranks, 1, true}, rows);
+  }
 }
 
 void dropout(Stream& stream, const DropoutArgs& args) {

@@ -15,11 +15,23 @@
 namespace chorus {
 namespace {
 
-size_t group_bytes(const LoraMatrices& group) {
-  if (group.a.rows == 0) return 0;
-  size_t bytes = padded_bytes(group.a);
-  for (const PackedMatrix& b : group.b) bytes += b.rows > 0 ? padded_bytes(b) : 0;
-  for (const PackedMatrix& gain : group.gain) bytes += gain.rows > 0 ? padded_bytes(gain) : 0;
+// All there are of a group, in their order in memory.
+std::vector<PackedMatrix*> matrices_of(LoraMatrices& group) {
+  std::vector<PackedMatrix*> matrices;
+  const auto add = [&](PackedMatrix& matrix) {
+    if (matrix.rows > 0) matrices.push_back(&matrix);
+  };
+  add(group.a);
+  for (size_t t = 0; t < group.b.size(); ++t) {
+    add(group.gain[t]);
+    add(group.b[t]);
+  }
+  return matrices;
+}
+
+size_t group_bytes(LoraMatrices group) {
+  size_t bytes = 0;
+  for (const PackedMatrix* matrix : matrices_of(group)) bytes += padded_bytes(*matrix);
   return bytes;
 }
 
@@ -53,9 +65,6 @@ std::byte* strip_of(const PackedMatrix& matrix, std::byte* data, int row) {
          strip_bytes(matrix.layout, matrix.has_min, matrix.cols) * static_cast<size_t>(row / kStripRows);
 }
 
-// The pairs of one group of a layer, at most one a place.
-using GroupPairs = std::array<const FilePair*, kMaxGroup>;
-
 size_t group_index(const ModelConfig& config, const FilePair& pair) {
   const InputGroup group = group_place(pair.target).group;
   if (group == InputGroup::kHead) return config.layers.size() * kLayerGroups;
@@ -88,7 +97,7 @@ LoraMatrices describe(const GroupPairs& pairs) {
   return group;
 }
 
-void pack_stacked(const GroupPairs& pairs, PackedMatrix& a, std::byte* out) {
+void pack_stacked(const GroupPairs& pairs, const PackedMatrix& a, std::byte* out) {
   const auto cols = static_cast<size_t>(a.cols);
   std::vector<float> values(static_cast<size_t>(a.rows) * cols);
   std::span<float> rest = values;
@@ -178,28 +187,43 @@ PackedSize packed_size(const AdapterFile& file, const ModelConfig& config) {
   return {content_id(file), bytes};
 }
 
-AdapterHandle pack_adapter(const AdapterFile& file, const ModelConfig& config, const Model* model) {
-  const std::vector<GroupPairs> pairs = group_pairs(file, config);
-  std::vector<LoraMatrices> groups = describe_all(pairs);
+AdapterPacker::AdapterPacker(const AdapterFile& file, const ModelConfig& config, std::string id)
+    : file_(&file), config_(&config), pairs_(group_pairs(file, config)) {
+  std::vector<LoraMatrices> groups = describe_all(pairs_);
   Memory memory(groups);
-  for (size_t g = 0; g < groups.size(); ++g) {
-    LoraMatrices& group = groups[g];
-    if (group.a.rows == 0) continue;
-    pack_stacked(pairs[g], group.a, memory.place(group.a));
-    for (size_t t = 0; t < group.b.size(); ++t) {
-      const FilePair* pair = pairs[g][t];
-      if (pair == nullptr) continue;
-      if (pair->magnitude != nullptr) {
-        assert(model != nullptr && !file.permuted_qk);
-        std::byte* gain = memory.place(group.gain[t]);
-        pack_dora(*pair, *model, gain, group.b[t], memory.place(group.b[t]));
-        continue;
-      }
-      const bool permuted = file.permuted_qk && (pair->target == Target::kQ || pair->target == Target::kK);
-      pack_dense(*pair->b, {permuted ? config.head_dim : 0}, memory.place(group.b[t]));
-    }
+  for (LoraMatrices& group : groups) {
+    for (PackedMatrix* matrix : matrices_of(group)) memory.place(*matrix);
   }
-  return std::make_shared<Adapter>(content_id(file), AdapterForm::kExact, std::move(groups), memory.take());
+  Buffer<std::byte> buffer = memory.take();
+  memory_ = buffer.data();
+  adapter_ =
+      std::make_shared<Adapter>(std::move(id), AdapterForm::kExact, std::move(groups), std::move(buffer));
+}
+
+size_t AdapterPacker::groups() const { return pairs_.size(); }
+
+void AdapterPacker::pack(size_t index, const Model* model) const {
+  const LoraMatrices& group = adapter_->groups()[index];
+  if (group.a.rows == 0) return;
+  const auto place = [&](const PackedMatrix& matrix) { return memory_ + (matrix.data - memory_); };
+  pack_stacked(pairs_[index], group.a, place(group.a));
+  for (size_t t = 0; t < group.b.size(); ++t) {
+    const FilePair* pair = pairs_[index][t];
+    if (pair == nullptr) continue;
+    if (pair->magnitude != nullptr) {
+      assert(model != nullptr && !file_->permuted_qk);
+      pack_dora(*pair, *model, place(group.gain[t]), group.b[t], place(group.b[t]));
+      continue;
+    }
+    const bool permuted = file_->permuted_qk && (pair->target == Target::kQ || pair->target == Target::kK);
+    pack_dense(*pair->b, {permuted ? config_->head_dim : 0}, place(group.b[t]));
+  }
+}
+
+AdapterHandle pack_adapter(const AdapterFile& file, const ModelConfig& config, const Model* model) {
+  const AdapterPacker packer(file, config, content_id(file));
+  for (size_t group = 0; group < packer.groups(); ++group) packer.pack(group, model);
+  return packer.adapter();
 }
 
 AdapterHandle to_int8(const Adapter& exact) {

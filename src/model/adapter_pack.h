@@ -1,5 +1,9 @@
 #pragma once
 
+#include <array>
+#include <string>
+#include <vector>
+
 #include "model/adapter.h"
 #include "model/adapter_file.h"
 #include "model/config.h"
@@ -7,10 +11,32 @@
 
 namespace chorus {
 
+// The pairs of one group of a layer, at most one a place.
+using GroupPairs = std::array<const FilePair*, kMaxGroup>;
+
 // Packs all pairs of a checked file into one buffer, in their own types: the A of linears that share an input
 // one after the other, as f32 if their types differ. The id is the hash of the tensors and scales. With DoRA
 // B is multiplied with the gain, and f32; the base's weights are needed for that: only then `model` is read.
 AdapterHandle pack_adapter(const AdapterFile& file, const ModelConfig& config, const Model* model = nullptr);
+
+// Packs an adapter whose tensors change, always into the same memory.
+class AdapterPacker {
+ public:
+  // Both are read by pack() too. The values are those of the first pack() on.
+  AdapterPacker(const AdapterFile& file, const ModelConfig& config, std::string id);
+
+  size_t groups() const;
+  // A group as its tensors are now; from any thread, while nobody reads it. `model` as of pack_adapter().
+  void pack(size_t group, const Model* model) const;
+  const AdapterHandle& adapter() const { return adapter_; }
+
+ private:
+  const AdapterFile* file_;
+  const ModelConfig* config_;
+  std::vector<GroupPairs> pairs_;
+  std::byte* memory_ = nullptr;  // the adapter's
+  AdapterHandle adapter_;
+};
 
 // What pack_adapter() would give, without doing it.
 struct PackedSize {

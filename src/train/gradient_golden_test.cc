@@ -101,12 +101,12 @@ PassResult run_pass(GoldenCase& golden, const PassOptions& options) {
   PassResult result;
   const size_t size = golden.parameters.values().size();
   result.gradient.resize(size * options.trainees);
-  std::vector<float> transposed(size);
-  golden.parameters.transpose_a(transposed);
+  PackedLora packed(golden.parameters, golden.model.config);
+  packed.update(team);
   std::vector<Trainee> trainees;
   for (size_t i = 0; i < options.trainees; ++i) {
-    trainees.push_back({&golden.parameters, golden.parameters.pack(golden.model.config), transposed,
-                        std::span(result.gradient).subspan(i * size, size), golden.dropout, 77});
+    trainees.push_back({&golden.parameters, &packed, std::span(result.gradient).subspan(i * size, size),
+                        golden.dropout, 77});
   }
   TrainingBatch batch;
   const auto finish = [&] {

@@ -4,8 +4,6 @@
 #include <cassert>
 #include <cmath>
 
-#include "model/adapter_pack.h"
-
 namespace chorus {
 namespace {
 
@@ -29,6 +27,22 @@ size_t place_index(size_t layers, int layer, Target target) {
   return static_cast<size_t>(layer * kLayerTargets) + static_cast<size_t>(target);
 }
 
+size_t place_index(size_t layers, int layer, InputGroup group) {
+  if (group == InputGroup::kHead) return layers * kLayerGroups;
+  return static_cast<size_t>(layer * kLayerGroups) + static_cast<size_t>(group);
+}
+
+// Of [rows, cols] -> [cols, rows], in squares that stay in the first cache.
+void transpose(const float* from, size_t rows, size_t cols, float* to) {
+  constexpr size_t kSide = 16;
+  for (size_t row = 0; row < rows; row += kSide) {
+    for (size_t col = 0; col < cols; ++col) {
+      const size_t end = std::min(row + kSide, rows);
+      for (size_t r = row; r < end; ++r) to[col * rows + r] = from[r * cols + col];
+    }
+  }
+}
+
 }  // namespace
 
 uint64_t stream_key(uint64_t seed, uint64_t stream) { return mix(mix(seed + 0x9e3779b97f4a7c15) + stream); }
@@ -38,26 +52,21 @@ double uniform_at(uint64_t key, uint64_t index) {
 }
 
 LoraParameters::LoraParameters(const ModelConfig& config, const LoraShape& shape, uint64_t seed)
-    : shape_(shape), layers_(config.layers.size()), places_(layers_ * kLayerTargets + 1, -1) {
+    : shape_(shape),
+      layers_(config.layers.size()),
+      places_(layers_ * kLayerTargets + 1, -1),
+      group_places_(layers_ * kLayerGroups + 1, -1) {
   const auto rank = static_cast<size_t>(shape.rank);
   scale_ = static_cast<float>(shape.alpha / (shape.rslora ? std::sqrt(shape.rank) : shape.rank));
-  size_t size = 0;
-  const auto add = [&](int layer, Target target) {
-    if (!adapts(shape, layer, target)) return;
-    const LinearShape linear = target_shape(config, target);
-    places_[place_index(layers_, layer, target)] = static_cast<int>(linears_.size());
-    linears_.push_back({layer, target, linear.in, linear.out, size, size + rank * size_t(linear.in)});
-    size += rank * static_cast<size_t>(linear.in + linear.out);
-  };
   for (int layer = 0; layer < static_cast<int>(layers_); ++layer) {
-    for (int t = 0; t < kLayerTargets; ++t) add(layer, static_cast<Target>(t));
+    for (int t = 0; t < kLayerTargets; ++t) add(config, layer, static_cast<Target>(t));
   }
-  add(0, Target::kHead);
+  add(config, 0, Target::kHead);
   assert(!linears_.empty());
-  values_ = Buffer<float>(size);
+  values_ = Buffer<float>(lay_out());
   std::ranges::fill(values_.span(), 0.0f);
   for (const LoraLinear& linear : linears_) {
-    const uint64_t key = stream_key(seed, linear.a);
+    const uint64_t key = stream_key(seed, place_index(layers_, linear.layer, linear.target));
     const double bound = 1 / std::sqrt(linear.in);
     for (size_t i = 0; i < rank * static_cast<size_t>(linear.in); ++i) {
       values_[linear.a + i] = static_cast<float>((2 * uniform_at(key, i) - 1) * bound);
@@ -65,9 +74,47 @@ LoraParameters::LoraParameters(const ModelConfig& config, const LoraShape& shape
   }
 }
 
+void LoraParameters::add(const ModelConfig& config, int layer, Target target) {
+  if (!adapts(shape_, layer, target)) return;
+  const LinearShape shape = target_shape(config, target);
+  const InputGroup group = group_place(target).group;
+  int& place = group_places_[place_index(layers_, layer, group)];
+  if (place < 0) {
+    place = static_cast<int>(groups_.size());
+    groups_.push_back({layer, group, linears_.size(), 0, shape.in});
+  }
+  ++groups_.back().count;
+  places_[place_index(layers_, layer, target)] = static_cast<int>(linears_.size());
+  linears_.push_back({layer, target, shape.in, shape.out});
+}
+
+// Gives every tensor its place; how many floats there are.
+size_t LoraParameters::lay_out() {
+  const auto rank = static_cast<size_t>(shape_.rank);
+  size_t size = 0;
+  const auto take = [&](int count) {
+    const size_t at = size;
+    size += rank * static_cast<size_t>(count);
+    return at;
+  };
+  for (LoraGroup& group : groups_) {
+    const auto linears = std::span(linears_).subspan(group.first, group.count);
+    group.a = size;
+    for (LoraLinear& linear : linears) linear.a = take(linear.in);
+    group.b = size;
+    for (LoraLinear& linear : linears) linear.b = take(linear.out);
+  }
+  return size;
+}
+
 const LoraLinear* LoraParameters::find(int layer, Target target) const {
   const int index = places_[place_index(layers_, layer, target)];
   return index < 0 ? nullptr : &linears_[static_cast<size_t>(index)];
+}
+
+const LoraGroup* LoraParameters::find(int layer, InputGroup group) const {
+  const int index = group_places_[place_index(layers_, layer, group)];
+  return index < 0 ? nullptr : &groups_[static_cast<size_t>(index)];
 }
 
 int LoraParameters::lowest_layer() const {
@@ -93,16 +140,9 @@ AdapterFile LoraParameters::file() const {
   return file;
 }
 
-AdapterHandle LoraParameters::pack(const ModelConfig& config) const { return pack_adapter(file(), config); }
-
-void LoraParameters::transpose_a(std::span<float> out) const {
-  const auto rank = static_cast<size_t>(shape_.rank);
-  for (const LoraLinear& linear : linears_) {
-    const auto in = static_cast<size_t>(linear.in);
-    for (size_t r = 0; r < rank; ++r) {
-      for (size_t i = 0; i < in; ++i) out[linear.a + i * rank + r] = values_[linear.a + r * in + i];
-    }
-  }
+void LoraParameters::transpose_a(const LoraGroup& group, std::span<float> out) const {
+  const size_t ranks = group.count * static_cast<size_t>(shape_.rank);
+  transpose(values_.data() + group.a, ranks, static_cast<size_t>(group.in), out.data() + group.a);
 }
 
 }  // namespace chorus

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/buffer.h"
-#include "model/adapter.h"
 #include "model/adapter_file.h"
 #include "model/config.h"
 
@@ -32,8 +31,19 @@ struct LoraLinear {
   size_t b = 0;  // [out, rank]
 };
 
-// The A and B of an adapter in f32, one after the other in one flat buffer: by layer and target, the head
-// last, A before B. Gradients and moments are buffers of the same shape.
+// The adapted linears of a group, which share an input.
+struct LoraGroup {
+  int layer = 0;
+  InputGroup group = InputGroup::kQkv;
+  size_t first = 0, count = 0;  // of linears()
+  int in = 0;
+  size_t a = 0;  // the A of all, [count x rank, in]
+  size_t b = 0;  // their B follow
+};
+
+// The A and B of an adapter in f32, one after the other in one flat buffer: by layer and group, the head
+// last; of a group the A of each target, then the B of each. Gradients and moments are buffers of the same
+// shape.
 class LoraParameters {
  public:
   // A is uniform in +-1 / sqrt(in), as PEFT starts it (Kaiming with a = sqrt 5), B is 0; equal seeds give
@@ -43,6 +53,8 @@ class LoraParameters {
   const std::vector<LoraLinear>& linears() const { return linears_; }
   // nullptr: it is not adapted.
   const LoraLinear* find(int layer, Target target) const;
+  const std::vector<LoraGroup>& groups() const { return groups_; }
+  const LoraGroup* find(int layer, InputGroup group) const;
   int rank() const { return shape_.rank; }
   float scale() const { return scale_; }  // alpha / rank, or alpha / sqrt(rank)
   const LoraShape& shape() const { return shape_; }
@@ -52,17 +64,20 @@ class LoraParameters {
 
   // The same as an adapter's file would have it: views of values().
   AdapterFile file() const;
-  // And in the form that the forward pass multiplies, in f32.
-  AdapterHandle pack(const ModelConfig& config) const;
-  // Every A as [in, rank], at its offset in `out`, which is as large as values(); B's places are left alone.
-  void transpose_a(std::span<float> out) const;
+  // The A of a group as [in, count x rank], at the group's offset in `out`, which is as large as values().
+  void transpose_a(const LoraGroup& group, std::span<float> out) const;
 
  private:
+  void add(const ModelConfig& config, int layer, Target target);
+  size_t lay_out();
+
   LoraShape shape_;
   float scale_ = 1;
   std::vector<LoraLinear> linears_;
-  size_t layers_;            // of the base
-  std::vector<int> places_;  // layer x kLayerTargets, then the head: index into linears_, or -1
+  std::vector<LoraGroup> groups_;
+  size_t layers_;                  // of the base
+  std::vector<int> places_;        // layer x kLayerTargets, then the head: index into linears_, or -1
+  std::vector<int> group_places_;  // layer x kLayerGroups, then the head: index into groups_, or -1
   Buffer<float> values_;
 };
 

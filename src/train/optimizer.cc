@@ -100,7 +100,7 @@ double AdamW::step(ThreadTeam& team, const AdamWOptions& options, double factor,
   const double rate = options.learning_rate * factor;
   // Where A and B begin by turns: parameters of an odd piece are B's.
   std::vector<size_t> pieces;
-  for (const LoraLinear& linear : parameters.linears()) pieces.insert(pieces.end(), {linear.a, linear.b});
+  for (const LoraGroup& group : parameters.groups()) pieces.insert(pieces.end(), {group.a, group.b});
   pieces.push_back(count_);
   const auto beta1 = static_cast<float>(options.beta1), beta2 = static_cast<float>(options.beta2);
   const auto scale = static_cast<float>(clip), epsilon = static_cast<float>(options.epsilon);

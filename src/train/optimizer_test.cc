@@ -41,9 +41,11 @@ TEST(AdamW, IsThePapersFormula) {
     length = std::sqrt(length);
     EXPECT_NEAR(optimizer.step(team, options, 0.5, parameters, gradient), length, 1e-6 * length);
     for (const LoraLinear& linear : parameters.linears()) {
-      const size_t end = linear.b + static_cast<size_t>(linear.out) * 3;
-      for (size_t i = linear.a; i < end; ++i) {
-        const double rate = 0.5 * 0.01 * (i >= linear.b ? 4 : 1), g = gradient[i] * 0.5 / length;
+      const auto in = static_cast<size_t>(linear.in) * 3, out = static_cast<size_t>(linear.out) * 3;
+      for (size_t element = 0; element < in + out; ++element) {
+        const bool is_a = element < in;
+        const size_t i = is_a ? linear.a + element : linear.b + element - in;
+        const double rate = 0.5 * 0.01 * (is_a ? 1 : 4), g = gradient[i] * 0.5 / length;
         m[i] = 0.9 * m[i] + 0.1 * g;
         v[i] = 0.999 * v[i] + 0.001 * g * g;
         expected[i] -= rate * 0.1 * expected[i];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <deque>
 #include <numeric>
 
 #include "base/error.h"
@@ -45,8 +46,8 @@ struct Run {
   Run(const ModelConfig& config, TuneTask t)
       : task(std::move(t)),
         parameters(config, task.shape, stream_key(task.seed, kInit)),
+        packed(parameters, config),
         optimizer(parameters.values().size(), task.eight_bit),
-        transposed(parameters.values().size()),
         gradient(parameters.values().size()),
         best(parameters.values().begin(), parameters.values().end()) {
     state.steps = steps_of(task);
@@ -56,10 +57,10 @@ struct Run {
 
   TuneTask task;
   LoraParameters parameters;
+  PackedLora packed;
   AdamW optimizer;
   Schedule schedule;
-  std::vector<float> transposed, gradient, best;
-  AdapterHandle packed;
+  std::vector<float> gradient, best;
   TuneState state;
   int64_t ordered_epoch = -1;
   std::vector<uint32_t> order;  // of that epoch
@@ -91,7 +92,6 @@ struct Trainer::Impl {
        const TrainerLimits& l);
 
   PassLimits pass_limits(const std::vector<TuneTask>& tasks, const TrainerLimits& limits) const;
-  void refresh(Run& run);
   void add_step(size_t index, std::vector<Piece>& pieces);
   Trainee trainee(Run& run);
   std::vector<double> run_pieces(const std::vector<Piece>& pieces, bool backward);
@@ -103,7 +103,7 @@ struct Trainer::Impl {
   ThreadTeam& team;
   PassLimits limits;
   TrainingPass pass;
-  std::vector<Run> runs;
+  std::deque<Run> runs;  // they stay where they are
 };
 
 PassLimits Trainer::Impl::pass_limits(const std::vector<TuneTask>& tasks, const TrainerLimits& wanted) const {
@@ -140,19 +140,13 @@ Trainer::Impl::Impl(const Model& m, const Kernels& kernels, ThreadTeam& t, std::
   for (TuneTask& task : tasks) {
     if (task.train.empty()) fail("{}: there is no example to learn from", printable(task.name));
     runs.emplace_back(m.config, std::move(task));
-    refresh(runs.back());
+    runs.back().packed.update(team);
   }
-}
-
-// After the values have changed.
-void Trainer::Impl::refresh(Run& run) {
-  run.packed = run.parameters.pack(model.config);
-  run.parameters.transpose_a(run.transposed);
 }
 
 Trainee Trainer::Impl::trainee(Run& run) {
   const uint64_t key = stream_key(stream_key(run.task.seed, kDropout), static_cast<uint64_t>(run.state.step));
-  return {&run.parameters, run.packed, run.transposed, run.gradient, run.task.dropout, key};
+  return {&run.parameters, &run.packed, run.gradient, run.task.dropout, key};
 }
 
 // The examples of a run's next step. Each label counts one part of all the step's.
@@ -211,7 +205,7 @@ void Trainer::Impl::finish_step(size_t index, double loss_sum, const std::functi
   const double factor = run.schedule.factor(state.step);
   state.learning_rate = run.task.adam.learning_rate * factor;
   state.gradient_norm = run.optimizer.step(team, run.task.adam, factor, run.parameters, run.gradient);
-  refresh(run);
+  run.packed.update(team);
   ++state.step;
   const int64_t every = run.task.eval_every > 0 ? run.task.eval_every : steps_per_epoch(run.task);
   if (run.task.validation.empty()) {
@@ -303,13 +297,13 @@ void Trainer::restore(size_t index, const TuneState& state, int64_t optimizer_st
   Run& run = impl_->runs[index];
   run.state = state;
   run.optimizer.set_steps(optimizer_steps);
-  impl_->refresh(run);
+  run.packed.update(impl_->team);
 }
 
 void Trainer::use_best() {
   for (Run& run : impl_->runs) {
     std::ranges::copy(run.best, run.parameters.values().begin());
-    impl_->refresh(run);
+    run.packed.update(impl_->team);
   }
 }
 

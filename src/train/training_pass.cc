@@ -65,8 +65,8 @@ struct TrainingPass::Impl {
                       std::span<const GroupTask> tasks, float* dx);
   void adapter_gradients(Stream& s, const AdapterRows& of, InputGroup group, int layer, const float* x,
                          int cols, std::span<const GroupTask> tasks, float* dx);
-  void adapters_backward(Stream& s, const AdapterRows& of, int layer, const float* x, int cols,
-                         std::span<const GroupTask> tasks, float* dx);
+  void adapters_backward(Stream& s, const AdapterRows& of, InputGroup group, int layer, const float* x,
+                         int cols, std::span<const GroupTask> tasks, float* dx);
   const float* drop(Stream& s, const AdapterRows& of, InputGroup group, int layer, const float* x, int cols);
   void drop_rows(Stream& s, const AdapterRows& of, InputGroup group, int layer, const float* x, float* y,
                  int cols, bool accumulate);
@@ -74,7 +74,7 @@ struct TrainingPass::Impl {
   AdapterRows rows_of(const HeadChunk& chunk) const {
     return {chunk.parts, label_keys.data() + chunk.first, static_cast<int>(chunk.count)};
   }
-  bool any_adapted(int layer, std::span<const GroupTask> tasks) const;
+  bool any_adapted(int layer, InputGroup group) const;
   int lowest_layer() const;
   void clear(const Stream& s, float* values, int rows, int cols) const;
 
@@ -126,7 +126,7 @@ void TrainingPass::Impl::start(ThreadTeam& team, const TrainingBatch& of, std::s
   segments.clear();
   for (const TrainingSegment& segment : of.segments) {
     const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
-    segments.push_back({trainee.packed.get(), segment.row_begin, segment.row_end, 1});
+    segments.push_back({&trainee.packed->adapter(), segment.row_begin, segment.row_end, 1});
   }
   sequences.clear();
   for (const AttentionSequence& one : of.sequences) sequences.push_back({one.row_begin, one.row_end});
@@ -213,7 +213,8 @@ void TrainingPass::Impl::cut_labels() {
       const auto end = std::ranges::lower_bound(rows, segment.row_end) - rows.begin();
       if (begin == end || trainee.parameters->find(0, Target::kHead) == nullptr) continue;
       chunk.parts.push_back({segment.trainee, static_cast<int>(begin), static_cast<int>(end)});
-      chunk.segments.push_back({trainee.packed.get(), static_cast<int>(begin), static_cast<int>(end), 1});
+      chunk.segments.push_back(
+          {&trainee.packed->adapter(), static_cast<int>(begin), static_cast<int>(end), 1});
     }
     chunks.push_back(std::move(chunk));
   }
@@ -290,11 +291,9 @@ void TrainingPass::Impl::drop_rows(Stream& s, const AdapterRows& of, InputGroup 
   }
 }
 
-bool TrainingPass::Impl::any_adapted(int layer, std::span<const GroupTask> tasks) const {
+bool TrainingPass::Impl::any_adapted(int layer, InputGroup group) const {
   return std::ranges::any_of(batch->segments, [&](const TrainingSegment& segment) {
-    const LoraParameters& parameters = *trainees[static_cast<size_t>(segment.trainee)].parameters;
-    return std::ranges::any_of(
-        tasks, [&](const GroupTask& task) { return parameters.find(layer, task.target) != nullptr; });
+    return trainees[static_cast<size_t>(segment.trainee)].parameters->find(layer, group) != nullptr;
   });
 }
 
@@ -313,9 +312,9 @@ void TrainingPass::Impl::group_backward(Stream& s, int layer, InputGroup group, 
             .rows = batch->rows(),
             .shared = reinterpret_cast<std::byte*>(memory.linear_shared),
             .own = reinterpret_cast<std::byte*>(memory.linear_own[static_cast<size_t>(s.member->index())])});
-    k.sync(s);
   }
-  if (any_adapted(layer, tasks)) adapter_gradients(s, all_rows(), group, layer, x, cols, tasks, dx);
+  if (any_adapted(layer, group)) return adapter_gradients(s, all_rows(), group, layer, x, cols, tasks, dx);
+  k.sync(s);
 }
 
 // The gradients of the adapters of a group, whose input was x before dropout; dx, if it is not null, += what
@@ -323,43 +322,51 @@ void TrainingPass::Impl::group_backward(Stream& s, int layer, InputGroup group, 
 void TrainingPass::Impl::adapter_gradients(Stream& s, const AdapterRows& of, InputGroup group, int layer,
                                            const float* x, int cols, std::span<const GroupTask> tasks,
                                            float* dx) {
-  if (!dropping) return adapters_backward(s, of, layer, x, cols, tasks, dx);
+  if (!dropping) return adapters_backward(s, of, group, layer, x, cols, tasks, dx);
   const float* dropped = drop(s, of, group, layer, x, cols);
   if (dx != nullptr) clear(s, memory.d_dropped, of.rows, cols);
   k.sync(s);
-  adapters_backward(s, of, layer, dropped, cols, tasks, dx == nullptr ? nullptr : memory.d_dropped);
+  adapters_backward(s, of, group, layer, dropped, cols, tasks, dx == nullptr ? nullptr : memory.d_dropped);
   if (dx != nullptr) drop_rows(s, of, group, layer, memory.d_dropped, dx, cols, true);
   k.sync(s);
 }
 
 // The same for what they read.
-void TrainingPass::Impl::adapters_backward(Stream& s, const AdapterRows& of, int layer, const float* x,
-                                           int cols, std::span<const GroupTask> tasks, float* dx) {
-  for (const TrainingSegment& segment : of.parts) {
+void TrainingPass::Impl::adapters_backward(Stream& s, const AdapterRows& of, InputGroup group, int layer,
+                                           const float* x, int cols, std::span<const GroupTask> tasks,
+                                           float* dx) {
+  std::vector<std::array<LoraBackwardLinear, kMaxGroup>> linears(of.parts.size());
+  std::vector<LoraBackwardSlice> slices;
+  for (size_t i = 0; i < of.parts.size(); ++i) {
+    const TrainingSegment& segment = of.parts[i];
     const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
     const LoraParameters& parameters = *trainee.parameters;
+    const LoraGroup* adapted = parameters.find(layer, group);
+    if (adapted == nullptr) continue;
     const int64_t row = segment.row_begin;
+    size_t count = 0;
     for (const GroupTask& task : tasks) {
       const LoraLinear* linear = parameters.find(layer, task.target);
       if (linear == nullptr) continue;
-      t.lora_backward(s, {.x = x + row * cols,
-                          .dy = task.dy + row * task.n,
-                          .dy_stride = task.n,
-                          .a = parameters.values().data() + linear->a,
-                          .at = trainee.transposed.data() + linear->a,
-                          .b = parameters.values().data() + linear->b,
-                          .scale = parameters.scale(),
-                          .rows = segment.row_end - segment.row_begin,
-                          .k = cols,
-                          .n = task.n,
-                          .rank = parameters.rank(),
-                          .da = trainee.gradient.data() + linear->a,
-                          .db = trainee.gradient.data() + linear->b,
-                          .dx = dx == nullptr ? nullptr : dx + row * cols,
-                          .work = memory.lora_work});
-      k.sync(s);
+      linears[i][count++] = {.dy = task.dy + row * task.n,
+                             .dy_stride = task.n,
+                             .b = parameters.values().data() + linear->b,
+                             .db = trainee.gradient.data() + linear->b,
+                             .n = task.n};
     }
+    slices.push_back({.linears = std::span(linears[i]).first(count),
+                      .x = x + row * cols,
+                      .a = parameters.values().data() + adapted->a,
+                      .at = trainee.packed->transposed().data() + adapted->a,
+                      .scale = parameters.scale(),
+                      .rows = segment.row_end - segment.row_begin,
+                      .rank = parameters.rank(),
+                      .da = trainee.gradient.data() + adapted->a,
+                      .dx = dx == nullptr ? nullptr : dx + row * cols,
+                      .work = memory.lora_work + 2 * row * limits.rank});
   }
+  t.lora_backward(s, {slices, cols});
+  k.sync(s);
 }
 
 // The gradient of a branch before its post-norm, if the architecture has one: else the residual stream's.

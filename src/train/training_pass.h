@@ -7,7 +7,7 @@
 #include "base/thread_team.h"
 #include "kernels/training.h"
 #include "model/weights.h"
-#include "train/lora_parameters.h"
+#include "train/packed_lora.h"
 #include "train/training_batch.h"
 
 namespace chorus {
@@ -15,9 +15,8 @@ namespace chorus {
 // An adapter as the pass needs it. Gradients are added to.
 struct Trainee {
   const LoraParameters* parameters = nullptr;
-  AdapterHandle packed;               // the parameters' values, as pack() gives them
-  std::span<const float> transposed;  // as transpose_a() gives them
-  std::span<float> gradient;          // of the parameters' size
+  const PackedLora* packed = nullptr;  // of them, up to date
+  std::span<float> gradient;           // of the parameters' size
   float dropout = 0;
   uint64_t dropout_key = 0;  // differs from step to step
 };

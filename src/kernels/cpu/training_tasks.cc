@@ -80,108 +80,148 @@ void run_linear_backward(const BaseProduct& base, TeamMember& member, const Line
 
 namespace {
 
-// One member's part of the products of an adapter.
+// One member's part of the products of a slice.
 class LoraBackward {
  public:
-  LoraBackward(const TrainingLeaves& leaves, const LoraBackwardArgs& args)
-      : leaves_(leaves), args_(args), u_(args.work), du_(args.work + int64_t{args.rows} * args.rank) {}
+  LoraBackward(const TrainingLeaves& leaves, const LoraBackwardSlice& of, int k)
+      : leaves_(leaves),
+        of_(of),
+        k_(k),
+        ranks_(static_cast<int>(of.linears.size()) * of.rank),
+        u_(of.work),
+        du_(of.work + int64_t{of.rows} * ranks_) {}
+
+  int64_t row_chunks() const { return blocks_of(of_.rows, leaves_.adapter_rows); }
+  int64_t column_chunks(int64_t columns) const { return blocks_of(columns, leaves_.adapter_columns); }
+  int64_t dy_chunks() const { return row_chunks() * static_cast<int64_t>(of_.linears.size()); }
+  int64_t da_chunks() const { return column_chunks(k_); }
+  int64_t db_chunks() const {
+    int64_t chunks = 0;
+    for (const LoraBackwardLinear& one : of_.linears) chunks += column_chunks(one.n);
+    return chunks;
+  }
+  int64_t dx_chunks() const { return of_.dx == nullptr ? 0 : row_chunks(); }
 
   // u = scale x A^T
-  void shrink_x(int64_t row) const { shrink(args_.x + row * args_.k, args_.k, args_.k, args_.at, row, u_); }
+  void shrink_x(int64_t chunk) const { shrink(of_.x, k_, k_, of_.at, ranks_, chunk, u_); }
   // du = scale dy B
-  void shrink_dy(int64_t row) const {
-    shrink(args_.dy + row * args_.dy_stride, args_.dy_stride, args_.n, args_.b, row, du_);
+  void shrink_dy(int64_t chunk) const {
+    const auto i = static_cast<size_t>(chunk / row_chunks());
+    const LoraBackwardLinear& one = of_.linears[i];
+    shrink(one.dy, one.dy_stride, one.n, one.b, of_.rank, chunk % row_chunks(),
+           du_ + i * static_cast<size_t>(of_.rank));
   }
 
   // dA += du^T x in the columns of a chunk.
-  void add_da(int64_t column) const {
-    outer(du_, args_.rank, args_.x + column, args_.k, args_.da + column, args_.k, args_.rank,
-          std::min<int64_t>(leaves_.adapter_columns, args_.k - column), true);
+  void add_da(int64_t chunk) const {
+    const int64_t column = chunk * leaves_.adapter_columns;
+    outer(du_, of_.x + column, k_, of_.da + column, k_, ranks_,
+          std::min<int64_t>(leaves_.adapter_columns, k_ - column), true);
   }
 
   // dB += dy^T u in the rows of a chunk. Transposed first: the rows of dy are contiguous.
-  void add_db(int64_t row) const {
+  void add_db(int64_t chunk) const {
+    size_t i = 0;
+    for (; chunk >= column_chunks(of_.linears[i].n); ++i) chunk -= column_chunks(of_.linears[i].n);
+    const LoraBackwardLinear& one = of_.linears[i];
+    const float* u = u_ + i * static_cast<size_t>(of_.rank);
     constexpr int kRanks = 64;
     alignas(64) float sums[kRanks * kMostAdapterColumns];
-    const int64_t count = std::min<int64_t>(leaves_.adapter_columns, args_.n - row);
-    for (int rank = 0; rank < args_.rank; rank += kRanks) {
-      const int ranks = std::min(kRanks, args_.rank - rank);
-      outer(u_ + rank, args_.rank, args_.dy + row, args_.dy_stride, sums, kMostAdapterColumns, ranks, count,
-            false);
+    const int64_t row = chunk * leaves_.adapter_columns;
+    const int64_t count = std::min<int64_t>(leaves_.adapter_columns, one.n - row);
+    for (int rank = 0; rank < of_.rank; rank += kRanks) {
+      const int ranks = std::min(kRanks, of_.rank - rank);
+      outer(u + rank, one.dy + row, one.dy_stride, sums, kMostAdapterColumns, ranks, count, false);
       leaves_.transpose(sums, kMostAdapterColumns, ranks, static_cast<int>(count), true,
-                        args_.db + row * args_.rank + rank, args_.rank);
+                        one.db + row * of_.rank + rank, of_.rank);
     }
   }
 
   // dx += du A
-  void add_dx(int64_t row) const {
-    leaves_.adapter_product({.a = du_ + row * args_.rank,
-                             .a_row = args_.rank,
+  void add_dx(int64_t chunk) const {
+    const int64_t row = chunk * leaves_.adapter_rows;
+    leaves_.adapter_product({.a = du_ + row * ranks_,
+                             .a_row = ranks_,
                              .a_col = 1,
-                             .b = args_.a,
-                             .b_stride = args_.k,
-                             .c = args_.dx + row * args_.k,
-                             .c_stride = args_.k,
+                             .b = of_.a,
+                             .b_stride = k_,
+                             .c = of_.dx + row * k_,
+                             .c_stride = k_,
                              .m = rows_from(row),
-                             .n = args_.k,
-                             .depth = args_.rank,
+                             .n = k_,
+                             .depth = ranks_,
                              .add = true});
   }
 
  private:
   int rows_from(int64_t row) const {
-    return static_cast<int>(std::min<int64_t>(leaves_.adapter_rows, args_.rows - row));
+    return static_cast<int>(std::min<int64_t>(leaves_.adapter_rows, of_.rows - row));
   }
 
-  void shrink(const float* x, int64_t x_stride, int depth, const float* matrix, int64_t row,
+  // Of a chunk of rows: to [rows, rank] of [rows, ranks_] = scale x matrix, which is [depth, rank].
+  void shrink(const float* x, int64_t x_stride, int depth, const float* matrix, int rank, int64_t chunk,
               float* to) const {
-    leaves_.adapter_product({.a = x,
+    const int64_t row = chunk * leaves_.adapter_rows;
+    leaves_.adapter_product({.a = x + row * x_stride,
                              .a_row = x_stride,
                              .a_col = 1,
                              .b = matrix,
-                             .b_stride = args_.rank,
-                             .c = to + row * args_.rank,
-                             .c_stride = args_.rank,
+                             .b_stride = rank,
+                             .c = to + row * ranks_,
+                             .c_stride = ranks_,
                              .m = rows_from(row),
-                             .n = args_.rank,
+                             .n = rank,
                              .depth = depth,
-                             .scale = args_.scale});
+                             .scale = of_.scale});
   }
 
   // to [ranks, columns] (+)= the sum over rows of shrunk[row, rank] * x[row, column].
-  void outer(const float* shrunk, int rank_stride, const float* x, int64_t x_stride, float* to,
-             int64_t to_stride, int ranks, int64_t columns, bool add) const {
+  void outer(const float* shrunk, const float* x, int64_t x_stride, float* to, int64_t to_stride, int ranks,
+             int64_t columns, bool add) const {
     leaves_.adapter_product({.a = shrunk,
                              .a_row = 1,
-                             .a_col = rank_stride,
+                             .a_col = ranks_,
                              .b = x,
                              .b_stride = x_stride,
                              .c = to,
                              .c_stride = to_stride,
                              .m = ranks,
                              .n = static_cast<int>(columns),
-                             .depth = args_.rows,
+                             .depth = of_.rows,
                              .add = add});
   }
 
   const TrainingLeaves& leaves_;
-  const LoraBackwardArgs& args_;
+  const LoraBackwardSlice& of_;
+  const int k_, ranks_;
   float *u_, *du_;
 };
+
+// Calls (slice.*work)(chunk) for the (slice.*chunks)() chunks of every slice, on whichever member is free.
+void for_slices(const TrainingLeaves& leaves, TeamMember& member, const LoraBackwardArgs& args,
+                int64_t (LoraBackward::*chunks)() const, void (LoraBackward::*work)(int64_t) const) {
+  int64_t total = 0;
+  for (const LoraBackwardSlice& one : args.slices) total += (LoraBackward(leaves, one, args.k).*chunks)();
+  member.for_chunks(total, [&](int64_t chunk) {
+    for (const LoraBackwardSlice& one : args.slices) {
+      const LoraBackward slice(leaves, one, args.k);
+      const int64_t own = (slice.*chunks)();
+      if (chunk < own) return (slice.*work)(chunk);
+      chunk -= own;
+    }
+  });
+}
 
 }  // namespace
 
 void run_lora_backward(const TrainingLeaves& leaves, TeamMember& member, const LoraBackwardArgs& args) {
-  const LoraBackward lora(leaves, args);
-  const int64_t rows = leaves.adapter_rows, columns = leaves.adapter_columns;
-  const int64_t row_chunks = blocks_of(args.rows, rows);
-  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_dy(i * rows); });
-  member.for_chunks(row_chunks, [&](int64_t i) { lora.shrink_x(i * rows); });
+  const auto run = [&](auto chunks, auto work) { for_slices(leaves, member, args, chunks, work); };
+  run(&LoraBackward::dy_chunks, &LoraBackward::shrink_dy);
+  run(&LoraBackward::row_chunks, &LoraBackward::shrink_x);
   member.barrier();
-  member.for_chunks(blocks_of(args.n, columns), [&](int64_t i) { lora.add_db(i * columns); });
-  member.for_chunks(blocks_of(args.k, columns), [&](int64_t i) { lora.add_da(i * columns); });
-  if (args.dx == nullptr) return;
-  member.for_chunks(row_chunks, [&](int64_t i) { lora.add_dx(i * rows); });
+  run(&LoraBackward::db_chunks, &LoraBackward::add_db);
+  run(&LoraBackward::da_chunks, &LoraBackward::add_da);
+  run(&LoraBackward::dx_chunks, &LoraBackward::add_dx);
 }
 
 }  // namespace chorus
