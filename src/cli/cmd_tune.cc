@@ -273,6 +273,7 @@ void add_lora_flags(CLI::App& command, TuneOptions& options) {
       ->check(number_in(1e-3, 1e5))
       ->capture_default_str();
   command.add_flag("--rslora", task.shape.rslora, "It counts alpha / sqrt(rank)");
+  command.add_flag("--dora", task.shape.dora, "Tune the lengths of the adapted rows too (DoRA)");
   command
       .add_option("--targets", options.targets,
                   "all-linear, some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,lm_head, or a "

@@ -62,6 +62,20 @@ struct LoraBackwardArgs {
   int k = 0;
 };
 
+// Of y = gain * z by output, z = (W + scale B A) x and gain = magnitude / length, the length taken as a
+// constant: dz = gain * dy, and d_magnitude += the sum over rows of dy * z / length. All rows [rows, n] are
+// contiguous.
+struct DoraBackwardArgs {
+  const float* y = nullptr;
+  const float* before = nullptr;     // y stands for y - before; null: for itself
+  const float* gain = nullptr;       // [n]
+  const float* magnitude = nullptr;  // [n]; one of 0 gets no gradient
+  const float* dy = nullptr;
+  float* dz = nullptr;           // may be dy
+  float* d_magnitude = nullptr;  // [n] +=
+  int rows = 0, n = 0;
+};
+
 // Dropout of an adapter's input: y = x / (1 - p) where the element is kept, else 0; + y if accumulate (then
 // it is the backward of itself). Which elements are kept is a function of key, row_keys[row] and column
 // alone, not of the batch they come in (dropout_keeps()).
@@ -144,6 +158,7 @@ struct TrainingKernels {
   const Kernels* forward;
   void (*linear_backward)(Stream&, const LinearBackwardArgs&);
   void (*lora_backward)(Stream&, const LoraBackwardArgs&);
+  void (*dora_backward)(Stream&, const DoraBackwardArgs&);
   void (*dropout)(Stream&, const DropoutArgs&);
   void (*rms_norm_backward)(Stream&, const RmsNormBackwardArgs&);
   void (*gated_backward)(Stream&, const GatedBackwardArgs&);

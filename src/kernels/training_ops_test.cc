@@ -13,7 +13,7 @@ using Floats = std::vector<float>;
 
 TEST_P(TrainingOpsTest, HasEveryOp) {
   const TrainingKernels& k = kernels();
-  EXPECT_TRUE(k.linear_backward && k.lora_backward && k.dropout && k.rms_norm_backward);
+  EXPECT_TRUE(k.linear_backward && k.lora_backward && k.dora_backward && k.dropout && k.rms_norm_backward);
   EXPECT_TRUE(k.gated_backward && k.attention_backward && k.cross_entropy);
 }
 
@@ -24,6 +24,44 @@ TEST(FindTrainingKernels, HasOneForEveryTable) {
   EXPECT_STREQ(find_training_kernels("reference")->name, "reference");
   EXPECT_STREQ(available_training_kernels().back()->name, "reference");
   EXPECT_EQ(find_training_kernels("sse9"), nullptr);
+}
+
+// Of y - before = gain * z: dz = gain * dy, and by magnitude what the sum over rows of dy * z is to
+// gain / magnitude, the length it stands for.
+TEST_P(TrainingOpsTest, DoraBackward) {
+  const int rows = 37;
+  for (const int n : {1, 16, 83, 300}) {
+    const auto count = static_cast<size_t>(rows * n), outputs = static_cast<size_t>(n);
+    const Floats y = random_floats(count, 1), before = random_floats(count, 2), dy = random_floats(count, 3);
+    const Floats gain = random_floats(outputs, 4), start = random_floats(outputs, 5);
+    Floats magnitude = random_floats(outputs, 6);
+    magnitude[0] = 0;
+    for (const bool is_difference : {false, true}) {
+      Floats first;
+      for (const int threads : {1, 3}) {
+        Floats dz = dy, d_magnitude = start;
+        run_on_team(threads, [&](Stream& stream) {
+          kernels().dora_backward(
+              stream, {y.data(), is_difference ? before.data() : nullptr, gain.data(), magnitude.data(),
+                       dz.data(), dz.data(), d_magnitude.data(), rows, n});
+        });
+        for (size_t i = 0; i < outputs; ++i) {
+          double sum = 0, size = 0;
+          for (size_t at = i; at < count; at += outputs) {
+            ASSERT_FLOAT_EQ(dz[at], gain[i] * dy[at]) << at;
+            sum += dy[at] * (double{y[at]} - (is_difference ? before[at] : 0));
+            size += std::fabs(double{dy[at]}) * (std::fabs(double{y[at]}) + std::fabs(double{before[at]}));
+          }
+          const double expected = i == 0 ? 0 : sum / magnitude[i];
+          ASSERT_NEAR(d_magnitude[i] - double{start[i]}, expected,
+                      i == 0 ? 0 : 1e-6 * (size / std::fabs(magnitude[i]) + std::fabs(start[i])))
+              << i << " of " << n;
+        }
+        if (threads == 1) first = d_magnitude;
+        expect_same_bits(d_magnitude.data(), first.data(), outputs, "d_magnitude");
+      }
+    }
+  }
 }
 
 struct DropoutCase {

@@ -107,6 +107,18 @@ void lora_backward(Stream& stream, const LoraBackwardArgs& args) {
   }
 }
 
+void dora_backward(Stream& stream, const DoraBackwardArgs& args) {
+  const Range columns = stream.member->share(args.n);
+  for (int64_t i = columns.begin; i < columns.end; ++i) {
+    double sum = 0;
+    for (int64_t at = i; at < int64_t{args.rows} * args.n; at += args.n) {
+      sum += args.dy[at] * (double{args.y[at]} - (args.before == nullptr ? 0 : args.before[at]));
+      args.dz[at] = args.gain[i] * args.dy[at];
+    }
+    if (args.magnitude[i] != 0) args.d_magnitude[i] += static_cast<float>(sum / args.magnitude[i]);
+  }
+}
+
 void dropout(Stream& stream, const DropoutArgs& args) {
   const Range rows = stream.member->share(args.rows);
   const float scale = 1 / (1 - args.p);
@@ -322,6 +334,7 @@ const TrainingKernels kReferenceTrainingKernels = {
     .forward = nullptr,
     .linear_backward = linear_backward,
     .lora_backward = lora_backward,
+    .dora_backward = dora_backward,
     .dropout = dropout,
     .rms_norm_backward = rms_norm_backward,
     .gated_backward = gated_backward,

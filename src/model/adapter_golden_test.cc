@@ -24,7 +24,8 @@ const std::vector<AdapterCase> kCases = {
     {"rank1", "llama_tied", true},      {"rank64", "llama_tied", true},
     {"tied_head", "llama_tied", false}, {"head", "llama_untied", true},
     {"qwen3", "qwen3", true},           {"gemma3", "gemma3", true},
-    {"dora", "llama_tied", false},      {"dora_head", "llama_untied", false}};
+    {"dora", "llama_tied", false},      {"dora_head", "llama_untied", false},
+    {"dora_even", "llama_tied", false}, {"dora_gemma3", "gemma3", false}};
 
 AdapterHandle load(const std::string& name, const Model& model) {
   return load_adapter(golden_path("adapters/" + name), model.config, &model);

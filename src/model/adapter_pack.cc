@@ -162,11 +162,8 @@ std::vector<LoraMatrices> describe_all(const std::vector<GroupPairs>& pairs) {
 }
 
 // The gain less 1, and B times the gain: see LoraMatrices.
-void pack_dora(const FilePair& pair, const Model& model, std::byte* gain_out, const PackedMatrix& b,
-               std::byte* b_out) {
-  const PackedMatrix& weight =
-      pair.target == Target::kHead ? model.head_matrix() : model.linear(pair.layer, pair.target);
-  const std::vector<float> gain = dora_gain(pair, weight);
+void pack_dora(const FilePair& pair, const std::vector<float>& gain, std::byte* gain_out,
+               const PackedMatrix& b, std::byte* b_out) {
   std::vector<float> values = elements_of(*pair.b);
   for (int row = 0; row < b.rows; ++row) {
     const float factor = gain[static_cast<size_t>(row)], less_one = factor - 1;
@@ -202,7 +199,7 @@ AdapterPacker::AdapterPacker(const AdapterFile& file, const ModelConfig& config,
 
 size_t AdapterPacker::groups() const { return pairs_.size(); }
 
-void AdapterPacker::pack(size_t index, const Model* model) const {
+void AdapterPacker::pack(size_t index, const Gain& gain) const {
   const LoraMatrices& group = adapter_->groups()[index];
   if (group.a.rows == 0) return;
   const auto place = [&](const PackedMatrix& matrix) { return memory_ + (matrix.data - memory_); };
@@ -211,8 +208,8 @@ void AdapterPacker::pack(size_t index, const Model* model) const {
     const FilePair* pair = pairs_[index][t];
     if (pair == nullptr) continue;
     if (pair->magnitude != nullptr) {
-      assert(model != nullptr && !file_->permuted_qk);
-      pack_dora(*pair, *model, place(group.gain[t]), group.b[t], place(group.b[t]));
+      assert(!file_->permuted_qk);
+      pack_dora(*pair, gain(*pair), place(group.gain[t]), group.b[t], place(group.b[t]));
       continue;
     }
     const bool permuted = file_->permuted_qk && (pair->target == Target::kQ || pair->target == Target::kK);
@@ -222,7 +219,12 @@ void AdapterPacker::pack(size_t index, const Model* model) const {
 
 AdapterHandle pack_adapter(const AdapterFile& file, const ModelConfig& config, const Model* model) {
   const AdapterPacker packer(file, config, content_id(file));
-  for (size_t group = 0; group < packer.groups(); ++group) packer.pack(group, model);
+  const auto gain = [&](const FilePair& pair) {
+    assert(model != nullptr);
+    return dora_gain(
+        pair, pair.target == Target::kHead ? model->head_matrix() : model->linear(pair.layer, pair.target));
+  };
+  for (size_t group = 0; group < packer.groups(); ++group) packer.pack(group, gain);
   return packer.adapter();
 }
 

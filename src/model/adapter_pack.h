@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,10 @@ class AdapterPacker {
   AdapterPacker(const AdapterFile& file, const ModelConfig& config, std::string id);
 
   size_t groups() const;
-  // A group as its tensors are now; from any thread, while nobody reads it. `model` as of pack_adapter().
-  void pack(size_t group, const Model* model) const;
+  // A group as its tensors are now; from any thread, while nobody reads it. `gain` is asked for what each row
+  // of a pair with DoRA is multiplied with.
+  using Gain = std::function<std::vector<float>(const FilePair& pair)>;
+  void pack(size_t group, const Gain& gain) const;
   const AdapterHandle& adapter() const { return adapter_; }
 
  private:

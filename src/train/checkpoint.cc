@@ -140,11 +140,12 @@ void add_examples(Sha256& hash, const std::vector<TokenizedExample>& examples) {
 
 std::string settings_hash(const std::vector<TuneTask>& tasks, const TrainerLimits& limits) {
   Sha256 hash;
-  hash.add(fmt::format("1 {} {}\n", limits.rows, limits.exact));
+  hash.add(fmt::format("2 {} {}\n", limits.rows, limits.exact));
   for (const TuneTask& task : tasks) {
     const AdamWOptions& adam = task.adam;
-    hash.add(fmt::format("{} {} {} {} {} {}\n", task.name, task.shape.rank, task.shape.alpha,
-                         task.shape.rslora, fmt::join(task.shape.layers, ","), task.shape.targets.size()));
+    hash.add(fmt::format("{} {} {} {} {} {} {}\n", task.name, task.shape.rank, task.shape.alpha,
+                         task.shape.rslora, task.shape.dora, fmt::join(task.shape.layers, ","),
+                         task.shape.targets.size()));
     for (const Target target : task.shape.targets) hash.add(fmt::format("{} ", static_cast<int>(target)));
     for (const ModulePlace& module : task.shape.modules)
       hash.add(fmt::format("{} ", module_name(module.layer, module.target)));

@@ -1,5 +1,6 @@
 // The training pass against torch + PEFT (tests/golden/make_gradients.py).
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -27,12 +28,7 @@ struct GoldenCase {
         model(load_golden_model(file.metadata().at("base"))),
         parameters(model.config, shape(), 1),
         dropout(std::stof(file.metadata().at("dropout"))) {
-    const AdapterFile adapter = peft();
-    for (const FilePair& pair : adapter.pairs) {
-      const LoraLinear& linear = *parameters.find(pair.layer, pair.target);
-      std::ranges::copy(values_of(*pair.a), parameters.values().begin() + static_cast<ptrdiff_t>(linear.a));
-      std::ranges::copy(values_of(*pair.b), parameters.values().begin() + static_cast<ptrdiff_t>(linear.b));
-    }
+    set_values();
     for (const char* i : {"0", "1"}) {
       GoldenExample example;
       for (const float token : values("tokens_", i)) example.tokens.push_back(static_cast<int32_t>(token));
@@ -43,6 +39,18 @@ struct GoldenCase {
     }
   }
 
+  void set_values() {
+    const AdapterFile adapter = peft();
+    for (const FilePair& pair : adapter.pairs) {
+      const LoraLinear& linear = *parameters.find(pair.layer, pair.target);
+      const auto set = [&](const FileTensor& tensor, size_t at) {
+        std::ranges::copy(values_of(tensor), parameters.values().begin() + static_cast<ptrdiff_t>(at));
+      };
+      set(*pair.a, linear.a);
+      set(*pair.b, linear.b);
+      if (pair.magnitude != nullptr) set(*pair.magnitude, linear.m);
+    }
+  }
   AdapterFile peft() const {
     return read_peft_adapter(FileRoot(), golden_path("adapters/" + file.metadata().at("adapter")));
   }
@@ -53,7 +61,8 @@ struct GoldenCase {
     const AdapterFile adapter = peft();
     LoraShape shape{.rank = static_cast<int>(adapter.pairs[0].a->shape[0]),
                     .alpha = adapter.alpha,
-                    .rslora = adapter.rslora};
+                    .rslora = adapter.rslora,
+                    .dora = adapter.pairs[0].magnitude != nullptr};
     for (const FilePair& pair : adapter.pairs) {
       if (std::ranges::find(shape.targets, pair.target) == shape.targets.end())
         shape.targets.push_back(pair.target);
@@ -94,6 +103,7 @@ PassResult run_pass(GoldenCase& golden, const PassOptions& options) {
                           .rank = 3 * golden.parameters.rank(),
                           .label_rows = options.label_rows,
                           .dropout = golden.dropout > 0,
+                          .dora = golden.parameters.shape().dora,
                           .kept_layers = options.kept_layers};
   ThreadTeam team(options.threads);
   TrainingPass pass(golden.model, *find_kernels(options.kernels), *find_training_kernels(options.kernels),
@@ -101,7 +111,8 @@ PassResult run_pass(GoldenCase& golden, const PassOptions& options) {
   PassResult result;
   const size_t size = golden.parameters.values().size();
   result.gradient.resize(size * options.trainees);
-  PackedLora packed(golden.parameters, golden.model.config);
+  PackedLora packed(golden.parameters, golden.model, *find_kernels(options.kernels), team);
+  golden.set_values();
   packed.update(team);
   std::vector<Trainee> trainees;
   for (size_t i = 0; i < options.trainees; ++i) {
@@ -129,17 +140,22 @@ PassResult run_pass(GoldenCase& golden, const PassOptions& options) {
 // The difference's length as a share of the golden gradient's, the worst of all tensors.
 double worst_gradient(const GoldenCase& golden, const PassResult& result) {
   double worst = 0;
-  for (const LoraLinear& linear : golden.parameters.linears()) {
-    for (const bool is_a : {true, false}) {
-      const std::vector<float> expected = values_of(*golden.file.find(peft_name(linear, is_a)));
-      double length = 0, apart = 0;
-      for (size_t i = 0; i < expected.size(); ++i) {
-        length += std::pow(double{expected[i]}, 2);
-        apart += std::pow(double{result.gradient[(is_a ? linear.a : linear.b) + i]} - expected[i], 2);
-      }
-      const double error = std::sqrt(apart / length);
-      worst = std::isfinite(error) ? std::max(worst, error) : INFINITY;
+  const auto look_at = [&](const std::string& name, size_t at) {
+    const std::vector<float> expected = values_of(*golden.file.find(name));
+    double length = 0, apart = 0;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      length += std::pow(double{expected[i]}, 2);
+      apart += std::pow(double{result.gradient[at + i]} - expected[i], 2);
     }
+    const double error = std::sqrt(apart / length);
+    worst = std::isfinite(error) ? std::max(worst, error) : INFINITY;
+  };
+  for (const LoraLinear& linear : golden.parameters.linears()) {
+    look_at(peft_name(linear, true), linear.a);
+    look_at(peft_name(linear, false), linear.b);
+    if (!golden.parameters.shape().dora) continue;
+    look_at(fmt::format("base_model.model.{}{}", module_name(linear.layer, linear.target), kPeftMagnitude),
+            linear.m);
   }
   return worst;
 }
@@ -227,7 +243,8 @@ TEST(LowestLayer, IsTheFirstThatIsAdapted) {
 INSTANTIATE_TEST_SUITE_P(Golden, GradientGolden,
                          testing::Values("llama", "llama_dropout", "llama_q4_0", "llama_layer",
                                          "llama_rslora", "qwen3", "gemma3", "llama_head",
-                                         "llama_head_dropout", "llama_tied_head"),
+                                         "llama_head_dropout", "llama_tied_head", "llama_dora",
+                                         "gemma3_dora"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

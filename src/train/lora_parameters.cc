@@ -14,14 +14,6 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-bool adapts(const LoraShape& shape, int layer, Target target) {
-  if (!shape.modules.empty())
-    return std::ranges::find(shape.modules, ModulePlace{layer, target}) != shape.modules.end();
-  if (std::ranges::find(shape.targets, target) == shape.targets.end()) return false;
-  return target == Target::kHead || shape.layers.empty() ||
-         std::ranges::find(shape.layers, layer) != shape.layers.end();
-}
-
 size_t place_index(size_t layers, int layer, Target target) {
   if (target == Target::kHead) return layers * kLayerTargets;
   return static_cast<size_t>(layer * kLayerTargets) + static_cast<size_t>(target);
@@ -44,6 +36,14 @@ void transpose(const float* from, size_t rows, size_t cols, float* to) {
 }
 
 }  // namespace
+
+bool adapts(const LoraShape& shape, int layer, Target target) {
+  if (!shape.modules.empty())
+    return std::ranges::find(shape.modules, ModulePlace{layer, target}) != shape.modules.end();
+  if (std::ranges::find(shape.targets, target) == shape.targets.end()) return false;
+  return target == Target::kHead || shape.layers.empty() ||
+         std::ranges::find(shape.layers, layer) != shape.layers.end();
+}
 
 uint64_t stream_key(uint64_t seed, uint64_t stream) { return mix(mix(seed + 0x9e3779b97f4a7c15) + stream); }
 
@@ -90,21 +90,26 @@ void LoraParameters::add(const ModelConfig& config, int layer, Target target) {
 
 // Gives every tensor its place; how many floats there are.
 size_t LoraParameters::lay_out() {
-  const auto rank = static_cast<size_t>(shape_.rank);
   size_t size = 0;
-  const auto take = [&](int count) {
+  const auto take = [&](int rank, int count) {
     const size_t at = size;
-    size += rank * static_cast<size_t>(count);
+    size += static_cast<size_t>(rank) * static_cast<size_t>(count);
     return at;
   };
   for (LoraGroup& group : groups_) {
     const auto linears = std::span(linears_).subspan(group.first, group.count);
     group.a = size;
-    for (LoraLinear& linear : linears) linear.a = take(linear.in);
+    for (LoraLinear& linear : linears) linear.a = take(shape_.rank, linear.in);
     group.b = size;
-    for (LoraLinear& linear : linears) linear.b = take(linear.out);
+    for (LoraLinear& linear : linears) linear.b = take(shape_.rank, linear.out);
+    group.m = size;
+    for (LoraLinear& linear : linears) linear.m = shape_.dora ? take(1, linear.out) : size;
   }
   return size;
+}
+
+void LoraParameters::set_lengths(size_t linear, std::span<const float> lengths) {
+  std::ranges::copy(lengths, values_.data() + linears_[linear].m);
 }
 
 const LoraLinear* LoraParameters::find(int layer, Target target) const {
@@ -136,6 +141,9 @@ AdapterFile LoraParameters::file() const {
   for (const LoraLinear& linear : linears_) {
     file.pairs.push_back({linear.layer, linear.target, tensor(linear.a, shape_.rank, linear.in),
                           tensor(linear.b, linear.out, shape_.rank), scale_});
+    if (!shape_.dora) continue;
+    const auto lengths = std::as_bytes(values().subspan(linear.m, static_cast<size_t>(linear.out)));
+    file.pairs.back().magnitude = &file.view({"", DType::kF32, {static_cast<uint64_t>(linear.out)}, lengths});
   }
   return file;
 }

@@ -16,10 +16,13 @@ struct LoraShape {
   int rank = 8;
   double alpha = 16;
   bool rslora = false;
+  bool dora = false;  // not of the head
   std::vector<Target> targets = {};
   std::vector<int> layers = {};           // whose linears; ascending; empty: all
   std::vector<ModulePlace> modules = {};  // not empty: these, and the two above do not count
 };
+
+bool adapts(const LoraShape& shape, int layer, Target target);
 
 // One adapted linear: y += scale B A x; `layer` is 0 of the head. Offsets are into the flat buffers of
 // LoraParameters.
@@ -29,6 +32,7 @@ struct LoraLinear {
   int in = 0, out = 0;
   size_t a = 0;  // [rank, in], row-major
   size_t b = 0;  // [out, rank]
+  size_t m = 0;  // [out], the lengths of rows: of DoRA only
 };
 
 // The adapted linears of a group, which share an input.
@@ -39,15 +43,16 @@ struct LoraGroup {
   int in = 0;
   size_t a = 0;  // the A of all, [count x rank, in]
   size_t b = 0;  // their B follow
+  size_t m = 0;  // with DoRA, then the lengths of their rows
 };
 
 // The A and B of an adapter in f32, one after the other in one flat buffer: by layer and group, the head
-// last; of a group the A of each target, then the B of each. Gradients and moments are buffers of the same
-// shape.
+// last; of a group the A of each target, then the B of each, with DoRA then the lengths of each. Gradients
+// and moments are buffers of the same shape.
 class LoraParameters {
  public:
   // A is uniform in +-1 / sqrt(in), as PEFT starts it (Kaiming with a = sqrt 5), B is 0; equal seeds give
-  // equal values.
+  // equal values. Lengths are the base's, which set_lengths() must say.
   LoraParameters(const ModelConfig& config, const LoraShape& shape, uint64_t seed);
 
   const std::vector<LoraLinear>& linears() const { return linears_; }
@@ -60,6 +65,7 @@ class LoraParameters {
   const LoraShape& shape() const { return shape_; }
   std::span<float> values() { return values_.span(); }
   std::span<const float> values() const { return values_.span(); }
+  void set_lengths(size_t linear, std::span<const float> lengths);
   int lowest_layer() const;  // as many as there are: the head alone is adapted
 
   // The same as an adapter's file would have it: views of values().

@@ -51,6 +51,12 @@ void store_bytes(const Moments& moments, std::byte* to) {
   }
 }
 
+// Parameters from here on have the learning rate times this.
+struct Piece {
+  size_t begin;
+  double ratio;
+};
+
 void load_exact(const std::byte* from, Moments& moments) { std::memcpy(&moments, from, sizeof moments); }
 void store_exact(const Moments& moments, std::byte* to) { std::memcpy(to, &moments, sizeof moments); }
 
@@ -98,10 +104,12 @@ double AdamW::step(ThreadTeam& team, const AdamWOptions& options, double factor,
   const auto t = static_cast<double>(steps_);
   const double correction1 = 1 - std::pow(options.beta1, t), correction2 = 1 - std::pow(options.beta2, t);
   const double rate = options.learning_rate * factor;
-  // Where A and B begin by turns: parameters of an odd piece are B's.
-  std::vector<size_t> pieces;
-  for (const LoraGroup& group : parameters.groups()) pieces.insert(pieces.end(), {group.a, group.b});
-  pieces.push_back(count_);
+  // Where A, B and, with DoRA, lengths begin by turns.
+  std::vector<Piece> pieces;
+  for (const LoraGroup& group : parameters.groups()) {
+    pieces.insert(pieces.end(), {{group.a, 1}, {group.b, options.b_ratio}, {group.m, 1}});
+  }
+  pieces.push_back({count_, 1});
   const auto beta1 = static_cast<float>(options.beta1), beta2 = static_cast<float>(options.beta2);
   const auto scale = static_cast<float>(clip), epsilon = static_cast<float>(options.epsilon);
   const auto root_correction = static_cast<float>(1 / std::sqrt(correction2));
@@ -119,10 +127,10 @@ double AdamW::step(ThreadTeam& team, const AdamWOptions& options, double factor,
         moments.second[i] = beta2 * moments.second[i] + (1 - beta2) * g * g;
       }
       (eight_bit_ ? store_bytes : store_exact)(moments, state);
-      auto piece = static_cast<size_t>(std::ranges::upper_bound(pieces, first) - pieces.begin()) - 1;
+      auto piece = std::prev(std::ranges::upper_bound(pieces, first, {}, &Piece::begin));
       for (size_t i = 0; i < count; ++i) {
-        if (first + i == pieces[piece + 1]) ++piece;
-        const double own = rate * (piece % 2 == 1 ? options.b_ratio : 1);
+        while (first + i == std::next(piece)->begin) ++piece;
+        const double own = rate * piece->ratio;
         const auto decay = static_cast<float>(1 - own * options.weight_decay);
         const auto size = static_cast<float>(own / correction1);
         const float divisor = std::sqrt(moments.second[i]) * root_correction + epsilon;

@@ -2,16 +2,28 @@
 
 namespace chorus {
 
-PackedLora::PackedLora(const LoraParameters& parameters, const ModelConfig& config)
+PackedLora::PackedLora(LoraParameters& parameters, const Model& model, const Kernels& kernels,
+                       ThreadTeam& team)
     : parameters_(parameters),
       file_(parameters.file()),
-      packer_(file_, config, ""),
-      transposed_(parameters.values().size()) {}
+      packer_(file_, model.config, ""),
+      transposed_(parameters.values().size()) {
+  if (!parameters.shape().dora) return;
+  gains_.emplace(parameters, model, kernels);
+  for (size_t i = 0; i < parameters.linears().size(); ++i) {
+    parameters.set_lengths(i, gains_->base_lengths(team, i));
+  }
+}
 
 void PackedLora::update(ThreadTeam& team) {
+  if (gains_) gains_->update(team);
+  const AdapterPacker::Gain gain = [&](const FilePair& pair) {
+    const std::span<const float> of = gains_->of(static_cast<size_t>(&pair - file_.pairs.data()));
+    return std::vector(of.begin(), of.end());
+  };
   team.run([&](TeamMember& member) {
     member.for_chunks(static_cast<int64_t>(packer_.groups()),
-                      [&](int64_t i) { packer_.pack(static_cast<size_t>(i), nullptr); });
+                      [&](int64_t i) { packer_.pack(static_cast<size_t>(i), gain); });
     member.for_chunks(static_cast<int64_t>(parameters_.groups().size()), [&](int64_t i) {
       parameters_.transpose_a(parameters_.groups()[static_cast<size_t>(i)], transposed_.span());
     });

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "base/buffer.h"
 #include "base/thread_team.h"
 #include "model/adapter_pack.h"
+#include "train/dora_gains.h"
 #include "train/lora_parameters.h"
 
 namespace chorus {
@@ -12,19 +14,22 @@ namespace chorus {
 // The forms of an adapter's values that passes multiply, in f32, made again in place when the values change.
 class PackedLora {
  public:
-  // Both must outlive it and stay where they are. What it holds is nothing before the first update().
-  PackedLora(const LoraParameters& parameters, const ModelConfig& config);
+  // All must outlive it, and the parameters stay where they are. With DoRA it sets their lengths. What it
+  // holds is nothing before the first update().
+  PackedLora(LoraParameters& parameters, const Model& model, const Kernels& kernels, ThreadTeam& team);
   PackedLora(const PackedLora&) = delete;
 
   void update(ThreadTeam& team);
-  const Adapter& adapter() const { return *packer_.adapter(); }             // without an id
-  std::span<const float> transposed() const { return transposed_.span(); }  // see transpose_a()
+  const Adapter& adapter() const { return *packer_.adapter(); }                    // without an id
+  std::span<const float> transposed() const { return transposed_.span(); }         // see transpose_a()
+  std::span<const float> gain(size_t linear) const { return gains_->of(linear); }  // of DoRA only
 
  private:
   const LoraParameters& parameters_;
   AdapterFile file_;
   AdapterPacker packer_;
   Buffer<float> transposed_;
+  std::optional<DoraGains> gains_;
 };
 
 }  // namespace chorus

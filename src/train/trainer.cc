@@ -43,10 +43,10 @@ int longest_rows(const std::vector<TuneTask>& tasks) {
 
 // One adapter on its way.
 struct Run {
-  Run(const ModelConfig& config, TuneTask t)
+  Run(const Model& model, const Kernels& kernels, ThreadTeam& team, TuneTask t)
       : task(std::move(t)),
-        parameters(config, task.shape, stream_key(task.seed, kInit)),
-        packed(parameters, config),
+        parameters(model.config, task.shape, stream_key(task.seed, kInit)),
+        packed(parameters, model, kernels, team),
         optimizer(parameters.values().size(), task.eight_bit),
         gradient(parameters.values().size()),
         best(parameters.values().begin(), parameters.values().end()) {
@@ -116,6 +116,7 @@ PassLimits Trainer::Impl::pass_limits(const std::vector<TuneTask>& tasks, const 
     check_examples(task.validation, task.name);
     out.rank = std::max(out.rank, kMaxGroup * task.shape.rank);
     out.dropout |= task.dropout > 0;
+    out.dora |= task.shape.dora;
   }
   out.kept_layers = static_cast<int>(model.config.layers.size());
   while (out.kept_layers > 0 &&
@@ -139,7 +140,9 @@ Trainer::Impl::Impl(const Model& m, const Kernels& kernels, ThreadTeam& t, std::
            l.exact) {
   for (TuneTask& task : tasks) {
     if (task.train.empty()) fail("{}: there is no example to learn from", printable(task.name));
-    runs.emplace_back(m.config, std::move(task));
+    if (task.shape.dora && adapts(task.shape, 0, Target::kHead))
+      fail("{}: lm_head cannot be tuned with DoRA: leave out one of the two", printable(task.name));
+    runs.emplace_back(m, forward_kernels(kernels, l.exact), team, std::move(task));
     runs.back().packed.update(team);
   }
 }

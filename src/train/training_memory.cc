@@ -55,7 +55,11 @@ TrainingMemory lay_out(Arena& arena, const ModelConfig& config, const PassLimits
   memory.dx = arena.take(rows, hidden);
   memory.h = arena.take(rows, hidden);
   memory.dh = arena.take(rows, hidden);
-  if (config.post_norms) memory.d_branch = arena.take(rows, hidden);
+  if (config.post_norms || limits.dora) memory.d_branch = arena.take(rows, hidden);
+  if (limits.dora) {
+    memory.d_gate = arena.take(rows, ffn);
+    memory.d_up = arena.take(rows, ffn);
+  }
   memory.d_attended = arena.take(rows, q_width);
   memory.dq = arena.take(rows, q_width);
   memory.dk = arena.take(rows, kv_width);

@@ -32,8 +32,10 @@ struct TrainingMemory {
   float* dx = nullptr;           // [hidden]: of the residual stream
   float* h = nullptr;            // [hidden]: the normalised input of linears, made again
   float* dh = nullptr;           // [hidden]: of it
-  float* d_branch = nullptr;     // [hidden]: of what o or down gave, of models with post-norms
-  float* d_attended = nullptr;   // [q_width]
+  float* d_branch = nullptr;     // [hidden]: of what o or down gave, of models with post-norms or DoRA
+  float* d_gate = nullptr;       // [ffn]: with DoRA, which needs gate and up themselves still
+  float* d_up = nullptr;
+  float* d_attended = nullptr;  // [q_width]
   float* dq = nullptr;
   float* dk = nullptr;
   float* dv = nullptr;

@@ -35,12 +35,16 @@ struct AdapterRows {
   int rows;
 };
 
-// A linear's part of a group's backward pass.
+// A linear's part of a group's backward pass. Only DoRA reads what follows n.
 struct GroupTask {
   Target target;
   const float* dy;
   int n;
+  const float* y;       // what it gave
+  const float* before;  // null, or what y was added to
+  float* dz;            // [rows, n], may be dy: what dy is to the linear, see DoraBackwardArgs
 };
+using GroupTasks = std::array<GroupTask, kMaxGroup>;
 
 }  // namespace
 
@@ -74,7 +78,10 @@ struct TrainingPass::Impl {
   AdapterRows rows_of(const HeadChunk& chunk) const {
     return {chunk.parts, label_keys.data() + chunk.first, static_cast<int>(chunk.count)};
   }
-  bool any_adapted(int layer, InputGroup group) const;
+  std::span<const GroupTask> through_gains(Stream& s, int layer, std::span<const GroupTask> tasks,
+                                           GroupTasks& scaled);
+  template <typename F>
+  bool any_trainee(const F& is_so) const;
   int lowest_layer() const;
   void clear(const Stream& s, float* values, int rows, int cols) const;
 
@@ -225,7 +232,7 @@ void TrainingPass::Impl::cut_labels() {
 void TrainingPass::Impl::head_adapters_backward(Stream& s, const HeadChunk& chunk) {
   if (chunk.parts.empty()) return;
   normalise(s, memory.head_x, model.final_norm, static_cast<int>(chunk.count));
-  const GroupTask task{Target::kHead, memory.logits, config.vocab};
+  const GroupTask task{Target::kHead, memory.logits, config.vocab, nullptr, nullptr, nullptr};
   adapter_gradients(s, rows_of(chunk), InputGroup::kHead, 0, memory.h, config.hidden, {&task, 1},
                     memory.d_head_h);
 }
@@ -291,16 +298,61 @@ void TrainingPass::Impl::drop_rows(Stream& s, const AdapterRows& of, InputGroup 
   }
 }
 
-bool TrainingPass::Impl::any_adapted(int layer, InputGroup group) const {
+// Whether it is so of the parameters of a trainee of the batch.
+template <typename F>
+bool TrainingPass::Impl::any_trainee(const F& is_so) const {
   return std::ranges::any_of(batch->segments, [&](const TrainingSegment& segment) {
-    return trainees[static_cast<size_t>(segment.trainee)].parameters->find(layer, group) != nullptr;
+    return is_so(*trainees[static_cast<size_t>(segment.trainee)].parameters);
   });
+}
+
+// The tasks as the linears within DoRA's gains see them, and the gradients of the magnitudes. Rows without
+// DoRA stay as they are.
+std::span<const GroupTask> TrainingPass::Impl::through_gains(Stream& s, int layer,
+                                                             std::span<const GroupTask> tasks,
+                                                             GroupTasks& scaled) {
+  const auto has_gains = [&](const LoraParameters& parameters) {
+    return parameters.shape().dora && std::ranges::any_of(tasks, [&](const GroupTask& task) {
+             return parameters.find(layer, task.target) != nullptr;
+           });
+  };
+  if (!limits.dora || !any_trainee(has_gains)) return tasks;
+  std::ranges::copy(tasks, scaled.begin());
+  for (GroupTask& task : std::span(scaled).first(tasks.size())) {
+    for (const TrainingSegment& segment : batch->segments) {
+      const Trainee& trainee = trainees[static_cast<size_t>(segment.trainee)];
+      const LoraParameters& parameters = *trainee.parameters;
+      const LoraLinear* linear = parameters.find(layer, task.target);
+      const int64_t at = int64_t{segment.row_begin} * task.n;
+      const int rows = segment.row_end - segment.row_begin;
+      if (linear == nullptr || !parameters.shape().dora) {
+        const auto [begin, end] = s.member->share(int64_t{rows} * task.n);
+        if (task.dz != task.dy) std::copy(task.dy + at + begin, task.dy + at + end, task.dz + at + begin);
+        continue;
+      }
+      const auto index = static_cast<size_t>(linear - parameters.linears().data());
+      t.dora_backward(s, {.y = task.y + at,
+                          .before = task.before == nullptr ? nullptr : task.before + at,
+                          .gain = trainee.packed->gain(index).data(),
+                          .magnitude = parameters.values().data() + linear->m,
+                          .dy = task.dy + at,
+                          .dz = task.dz + at,
+                          .d_magnitude = trainee.gradient.data() + linear->m,
+                          .rows = rows,
+                          .n = task.n});
+    }
+    task.dy = task.dz;
+  }
+  k.sync(s);
+  return std::span(scaled).first(tasks.size());
 }
 
 // dx = what the linears of a group give back to their input x, and the gradients of their adapters. dx may be
 // null: then only those.
 void TrainingPass::Impl::group_backward(Stream& s, int layer, InputGroup group, const float* x, int cols,
-                                        std::span<const GroupTask> tasks, float* dx) {
+                                        std::span<const GroupTask> outer, float* dx) {
+  GroupTasks scaled;
+  const std::span<const GroupTask> tasks = through_gains(s, layer, outer, scaled);
   if (dx != nullptr) {
     std::array<LinearBackwardTask, kMaxGroup> linears;
     for (size_t i = 0; i < tasks.size(); ++i) {
@@ -313,7 +365,10 @@ void TrainingPass::Impl::group_backward(Stream& s, int layer, InputGroup group, 
             .shared = reinterpret_cast<std::byte*>(memory.linear_shared),
             .own = reinterpret_cast<std::byte*>(memory.linear_own[static_cast<size_t>(s.member->index())])});
   }
-  if (any_adapted(layer, group)) return adapter_gradients(s, all_rows(), group, layer, x, cols, tasks, dx);
+  const auto is_adapted = [&](const LoraParameters& parameters) {
+    return parameters.find(layer, group) != nullptr;
+  };
+  if (any_trainee(is_adapted)) return adapter_gradients(s, all_rows(), group, layer, x, cols, tasks, dx);
   k.sync(s);
 }
 
@@ -410,20 +465,29 @@ void TrainingPass::Impl::add_norm_gradient(Stream& s, const float* x, const Norm
 
 void TrainingPass::Impl::mlp_backward(Stream& s, int index, const LayerTape& tape) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
-  const GroupTask down{Target::kDown, branch_gradient(s, tape.ffn_branch, w.ffn_post_norm), config.hidden};
+  const bool last = index + 1 == static_cast<int>(config.layers.size());
+  const float* after = last ? transformer.residual(s) : memory.tapes[static_cast<size_t>(index + 1)].x;
+  const GroupTask down{Target::kDown,
+                       branch_gradient(s, tape.ffn_branch, w.ffn_post_norm),
+                       config.hidden,
+                       config.post_norms ? tape.ffn_branch : after,
+                       config.post_norms ? nullptr : tape.middle,
+                       memory.d_branch};
   group_backward(s, index, InputGroup::kDown, tape.gated, config.ffn, {&down, 1}, memory.d_gated);
-  // The gradients take the places of what they are of.
+  // But with DoRA the gradients take the places of what they are of.
+  float* d_gate = limits.dora ? memory.d_gate : tape.gate;
+  float* d_up = limits.dora ? memory.d_up : tape.up;
   t.gated_backward(s, {.gate = tape.gate,
                        .up = tape.up,
                        .dy = memory.d_gated,
-                       .d_gate = tape.gate,
-                       .d_up = tape.up,
+                       .d_gate = d_gate,
+                       .d_up = d_up,
                        .count = int64_t{batch->rows()} * config.ffn,
                        .activation = config.activation});
   k.sync(s);
   normalise(s, tape.middle, w.ffn_norm, batch->rows());
-  const std::array<GroupTask, 2> tasks = {
-      {{Target::kGate, tape.gate, config.ffn}, {Target::kUp, tape.up, config.ffn}}};
+  const std::array<GroupTask, 2> tasks = {{{Target::kGate, d_gate, config.ffn, tape.gate, nullptr, d_gate},
+                                           {Target::kUp, d_up, config.ffn, tape.up, nullptr, d_up}}};
   group_backward(s, index, InputGroup::kGateUp, memory.h, config.hidden, tasks, memory.dh);
   add_norm_gradient(s, tape.middle, w.ffn_norm);
 }
@@ -431,8 +495,12 @@ void TrainingPass::Impl::mlp_backward(Stream& s, int index, const LayerTape& tap
 void TrainingPass::Impl::attention_backward(Stream& s, int index, const LayerTape& tape, bool lowest) {
   const LayerWeights& w = model.layers[static_cast<size_t>(index)];
   const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
-  const GroupTask o{Target::kO, branch_gradient(s, tape.attention_branch, w.attention_post_norm),
-                    config.hidden};
+  const GroupTask o{Target::kO,
+                    branch_gradient(s, tape.attention_branch, w.attention_post_norm),
+                    config.hidden,
+                    config.post_norms ? tape.attention_branch : tape.middle,
+                    config.post_norms ? nullptr : tape.x,
+                    memory.d_branch};
   group_backward(s, index, InputGroup::kO, tape.attended, config.q_width(), {&o, 1}, memory.d_attended);
   t.attention_backward(s, {.q = tape.q,
                            .k = tape.k,
@@ -456,9 +524,10 @@ void TrainingPass::Impl::attention_backward(Stream& s, int index, const LayerTap
                            .own = memory.attention_own[static_cast<size_t>(s.member->index())]});
   k.sync(s);
   normalise(s, tape.x, w.attention_norm, batch->rows());
-  const std::array<GroupTask, 3> tasks = {{{Target::kQ, memory.dq, config.q_width()},
-                                           {Target::kK, memory.dk, config.kv_width()},
-                                           {Target::kV, memory.dv, config.kv_width()}}};
+  const std::array<GroupTask, 3> tasks = {
+      {{Target::kQ, memory.dq, config.q_width(), tape.q, nullptr, memory.dq},
+       {Target::kK, memory.dk, config.kv_width(), tape.k, nullptr, memory.dk},
+       {Target::kV, memory.dv, config.kv_width(), tape.v, nullptr, memory.dv}}};
   group_backward(s, index, InputGroup::kQkv, memory.h, config.hidden, tasks, lowest ? nullptr : memory.dh);
   if (!lowest) add_norm_gradient(s, tape.x, w.attention_norm);
 }

@@ -28,6 +28,7 @@ struct PassLimits {
   int rank = 0;          // the largest
   int label_rows = 128;  // whose logits are held at once
   bool dropout = false;  // some trainee may have it
+  bool dora = false;     // likewise
   int kept_layers = 0;   // that keep all their backward pass reads; others keep their input and run again
 };
 

@@ -78,6 +78,18 @@ def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
     assert converted.rc == 0 and (tmp_path / "a.gguf").read_bytes() == (out / "adapter.gguf").read_bytes()
 
 
+def test_dora(run_chorus, chat_model, elf, tmp_path):
+    """The lengths are tuned, and what serves has them: it scores as the run itself did."""
+    verdict = tune(run_chorus, chat_model, elf, "-o", tmp_path / "out", *FLAGS, "--dora", "--val", elf, "--json").stdout
+    (base,), (tuned,) = json.loads(verdict)["losses"]
+    assert tuned < base - 0.5
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["use_dora"] is True
+    inspected = json.loads(run_chorus("inspect", tmp_path / "out", "--json").stdout)
+    assert inspected["tensors"] == 3 * 21 and inspected["dora"] is True
+    scored = run_chorus("eval", chat_model, elf, "--adapter", f"elf={tmp_path / 'out'}", "--use", "elf", "--exact", "--json")
+    assert json.loads(scored.stdout)["nll"] == pytest.approx(tuned, rel=0.01)
+
+
 def test_a_sweep(run_chorus, chat_model, elf, tmp_path):
     axes = ("--sweep", "lr=1e-4,5e-3", "--sweep", "rank=2,4")
     flags = (*FLAGS[:2], *FLAGS[6:])
@@ -159,13 +171,13 @@ def test_the_same_bytes_however_it_is_run(run_chorus, chat_model, elf, tmp_path,
     assert results(tmp_path / "a") == results(tmp_path / "b")
 
 
-@pytest.mark.parametrize("moments", [8, 32])
-def test_killed_at_any_point(chorus, run_chorus, chat_model, elf, villain, tmp_path, moments):
+@pytest.mark.parametrize("flags", [("--moments", 8), ("--dora",)])
+def test_killed_at_any_point(chorus, run_chorus, chat_model, elf, villain, tmp_path, flags):
     """SIGKILL after times at random, again and again until it is done: the bytes are those of one run."""
-    arguments = [chat_model, elf, villain, *FLAGS, "--epochs", 20, "--moments", moments, "--checkpoint-steps", 1]
+    arguments = [chat_model, elf, villain, *FLAGS, "--epochs", 20, *flags, "--checkpoint-steps", 1]
     tune(run_chorus, *arguments, "-o", tmp_path / "whole")
     command = list(map(str, [chorus, "tune", *arguments, "-o", tmp_path / "cut", "--resume"]))
-    draw, kills = random.Random(moments), 0
+    draw, kills = random.Random(flags[0]), 0
     for _ in range(60):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + (draw.uniform(0.03, 0.25) if kills < 25 else 120)
@@ -251,6 +263,8 @@ def test_a_full_disk(chorus, chat_model, elf, tmp_path):
         (("-o", "{out}", "--sweep", "lr=1e-4,"), 'lr: "" must be a number'),
         (("-o", "{out}", "--sweep", "rank=" + ",".join(map(str, range(1, 66)))), "more than 64"),
         (("-o", "{out}", "--targets", "lm_head", "--format", "gguf"), "GGUF has no name for that"),
+        (("-o", "{out}", "--dora", "--format", "gguf"), "DoRA"),
+        (("-o", "{out}", "--dora", "--targets", "lm_head,v_proj"), "lm_head cannot be tuned with DoRA"),
     ],
 )
 def test_refused(run_chorus, chat_model, elf, tmp_path, flags, says):

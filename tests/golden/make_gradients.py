@@ -34,6 +34,8 @@ KINDS = {
     "llama_head": ("llama_untied", "head", 0),
     "llama_head_dropout": ("llama_untied", "head", DROPOUT),
     "llama_tied_head": ("llama_tied", "tied_head", 0),
+    "llama_dora": ("llama_tied", "dora_even", 0),
+    "gemma3_dora": ("gemma3", "dora_gemma3", 0),
 }
 GROUPS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
 U64, GOLDEN = np.uint64, np.uint64(0x9E3779B97F4A7C15)
@@ -120,7 +122,7 @@ def make(name, base, adapter, dropout):
         if weight.requires_grad:
             assert weight.grad is not None and weight.grad.abs().max() > 0, key
             out[key.replace(".default.", ".")] = weight.grad
-    out = {key: value.contiguous() for key, value in out.items()}
+    out = {key.replace("magnitude_vector.weight", "magnitude_vector"): value.contiguous() for key, value in out.items()}
     save_file(out, GRADIENTS / f"{name}.safetensors", {"base": base, "adapter": adapter, "dropout": str(dropout)})
     print(f"{name}: loss {torch.cat(losses).mean():.4f}, {len(out) - 6} gradients")
 

@@ -21,6 +21,8 @@ void lora_backward(Stream& stream, const LoraBackwardArgs& args) {
   run_lora_backward(kLeaves, *stream.member, args);
 }
 
+void dora_backward(Stream& stream, const DoraBackwardArgs& args) { run_dora_backward(*stream.member, args); }
+
 template <const TrainingLeaves& kLeaves>
 void dropout(Stream& stream, const DropoutArgs& args) {
   const Range rows = stream.member->share(args.rows);
@@ -64,6 +66,7 @@ constexpr TrainingKernels make_table(const char* name, const Kernels* forward = 
       .forward = forward,
       .linear_backward = linear_backward<kLeaves>,
       .lora_backward = lora_backward<kLeaves>,
+      .dora_backward = dora_backward,
       .dropout = dropout<kLeaves>,
       .rms_norm_backward = rms_norm_backward<kLeaves>,
       .gated_backward = gated_backward<kLeaves>,

@@ -224,4 +224,29 @@ void run_lora_backward(const TrainingLeaves& leaves, TeamMember& member, const L
   run(&LoraBackward::dx_chunks, &LoraBackward::add_dx);
 }
 
+// Bound by memory: each element is read once and written once, so one code does for all instruction sets.
+void run_dora_backward(TeamMember& member, const DoraBackwardArgs& args) {
+  constexpr int kColumns = 64;
+  const Range share = member.share(args.n, kStripRows);
+  for (int64_t begin = share.begin; begin < share.end; begin += kColumns) {
+    const int64_t count = std::min<int64_t>(kColumns, share.end - begin);
+    float sums[kColumns] = {};
+    for (int64_t row = 0; row < args.rows; ++row) {
+      const int64_t at = row * args.n + begin;
+      const float *y = args.y + at, *dy = args.dy + at;
+      float* dz = args.dz + at;
+      if (args.before == nullptr) {
+        for (int64_t i = 0; i < count; ++i) sums[i] += dy[i] * y[i];
+      } else {
+        for (int64_t i = 0; i < count; ++i) sums[i] += dy[i] * (y[i] - args.before[at + i]);
+      }
+      for (int64_t i = 0; i < count; ++i) dz[i] = args.gain[begin + i] * dy[i];
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const float magnitude = args.magnitude[begin + i];
+      if (magnitude != 0) args.d_magnitude[begin + i] += sums[i] / magnitude;
+    }
+  }
+}
+
 }  // namespace chorus
