@@ -12,9 +12,10 @@ MAY_INCLUDE = {
     "train": {"model", "kernels", "formats", "base"},
     "grammar": {"formats", "base"},
     "engine": {"grammar", "model", "formats", "base"},
+    "tuning": {"engine", "train", "model", "formats", "base"},
     "http": {"formats", "base"},
-    "server": {"http", "grammar", "engine", "formats", "base"},
-    "cli": {"server", "http", "engine", "train", "model", "formats", "base"},
+    "server": {"http", "tuning", "train", "grammar", "engine", "formats", "base"},
+    "cli": {"server", "http", "tuning", "engine", "train", "model", "formats", "base"},
 }
 
 

@@ -1,4 +1,4 @@
-#include "cli/tune_data.h"
+#include "tuning/tune_data.h"
 
 #include <filesystem>
 
