@@ -14,6 +14,7 @@
 #include "train/tune_model.h"
 #include "train/tuner.h"
 #include "tuning/tune_data.h"
+#include "tuning/tune_samples.h"
 
 namespace chorus {
 namespace {
@@ -27,6 +28,7 @@ struct TuneOptions {
   TuneTask task;
   TrainerLimits limits;
   TunerOptions run;
+  TuneSampleOptions samples;
   int moments = 32, memory = 512;
   bool check = false, json = false;
 };
@@ -146,10 +148,24 @@ int run(TuneOptions& options) {
                static_cast<double>(trainer.bytes()) / 1e6, static_cast<double>(model.model().bytes()) / 1e6,
                twice);
   TuneProgress progress(trainer);
+  if (!options.sweep.empty() && options.samples.prompts.empty()) options.samples.max_tokens = 0;
+  TuneSamples samples(model, text, options.samples, options.output + "/samples.jsonl", options.run.resume);
+  const auto sample = [&](const auto& take) {
+    try {
+      progress.samples(take());
+    } catch (const Error& error) {
+      progress.note(fmt::format("no samples: {}", error.what()));
+    }
+  };
   install_interrupt_handler();
   const TuneEnd end = tune(trainer, options.run,
-                           {.stepped = [&](double rate, double left) { progress.stepped(rate, left); },
-                            .evaluated = [&](size_t index) { progress.evaluated(index); },
+                           {.begun = [&] { sample([&] { return samples.begin(trainer); }); },
+                            .stepped = [&](double rate, double left) { progress.stepped(rate, left); },
+                            .evaluated =
+                                [&](size_t index) {
+                                  progress.evaluated(index);
+                                  sample([&] { return samples.evaluated(trainer, index); });
+                                },
                             .note = [&](const std::string& line) { progress.note(line); },
                             .interrupted = interrupted});
   if (end == TuneEnd::kInterrupted) {
@@ -265,6 +281,18 @@ void add_training_flags(CLI::App& command, TuneOptions& options) {
       ->check(CLI::Range(0, 1 << 20));
 }
 
+void add_sample_flags(CLI::App& command, TuneOptions& options) {
+  command
+      .add_option("--sample", options.samples.prompts,
+                  "Answer this at each evaluation; else the first held-out example; may be repeated")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.add_option("--sample-tokens", options.samples.max_tokens, "Of such an answer; 0: no answers")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+}
+
 void add_run_flags(CLI::App& command, TuneOptions& options) {
   command
       .add_option("-o,--output", options.output,
@@ -302,6 +330,7 @@ void add_tune_command(CLI::App& app, int& exit_code) {
   add_data_flags(*command, *options);
   add_lora_flags(*command, *options);
   add_training_flags(*command, *options);
+  add_sample_flags(*command, *options);
   add_run_flags(*command, *options);
   command->callback([=, &exit_code] {
     options->split.wants_share = command->count("--val-split") > 0;

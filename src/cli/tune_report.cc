@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/error.h"
+
 namespace chorus {
 namespace {
 
@@ -41,6 +43,13 @@ void TuneProgress::evaluated(size_t index) const {
       fmt::format("{} at step {}: held-out loss {:.4f}{}", trainer_.task(index).name, state.step,
                   state.validation_loss, state.best_step == state.step ? ", the best so far" : "");
   note(line + (state.stopped ? "; stops early" : ""));
+}
+
+void TuneProgress::samples(const std::vector<TuneSample>& samples) const {
+  for (const TuneSample& sample : samples) {
+    note(fmt::format("  {}: {}", sample.adapter.empty() ? "the base" : sample.adapter,
+                     printable(sample.text, 300)));
+  }
 }
 
 void TuneProgress::note(const std::string& text) const {

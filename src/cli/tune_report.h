@@ -4,6 +4,7 @@
 
 #include "formats/json.h"
 #include "train/tuner.h"
+#include "tuning/tune_samples.h"
 
 namespace chorus {
 
@@ -13,6 +14,7 @@ class TuneProgress {
   explicit TuneProgress(const Trainer& trainer);
   void stepped(double tokens_per_second, double seconds_left);
   void evaluated(size_t index) const;
+  void samples(const std::vector<TuneSample>& samples) const;
   void note(const std::string& text) const;
 
  private:

@@ -20,12 +20,17 @@ class PackedLora {
   PackedLora(const PackedLora&) = delete;
 
   void update(ThreadTeam& team);
+  // What it holds by now, apart from it and under an id of its own: for who serves it.
+  AdapterHandle copy(ThreadTeam& team, std::string id) const;
   const Adapter& adapter() const { return *packer_.adapter(); }                    // without an id
   std::span<const float> transposed() const { return transposed_.span(); }         // see transpose_a()
   std::span<const float> gain(size_t linear) const { return gains_->of(linear); }  // of DoRA only
 
  private:
+  void pack(TeamMember& member, const AdapterPacker& packer) const;
+
   const LoraParameters& parameters_;
+  const ModelConfig* config_;
   AdapterFile file_;
   AdapterPacker packer_;
   Buffer<float> transposed_;

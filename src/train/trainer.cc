@@ -256,6 +256,9 @@ size_t Trainer::size() const { return impl_->runs.size(); }
 const TuneTask& Trainer::task(size_t index) const { return impl_->runs[index].task; }
 const TuneState& Trainer::state(size_t index) const { return impl_->runs[index].state; }
 const LoraParameters& Trainer::parameters(size_t index) const { return impl_->runs[index].parameters; }
+AdapterHandle Trainer::adapter(size_t index, std::string id) const {
+  return impl_->runs[index].packed.copy(impl_->team, std::move(id));
+}
 const ModelConfig& Trainer::config() const { return impl_->model.config; }
 int Trainer::kept_layers() const { return impl_->limits.kept_layers; }
 

@@ -71,6 +71,8 @@ class Trainer {
   double loss(std::optional<size_t> index, const std::vector<TokenizedExample>& examples);
 
   const LoraParameters& parameters(size_t index) const;
+  // The adapter as it is now, to serve; the id must be one that no other values have.
+  AdapterHandle adapter(size_t index, std::string id) const;
   const ModelConfig& config() const;  // of the base
 
   // Everything that the steps to come depend on but what the constructor was given. load() wants what save()

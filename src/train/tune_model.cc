@@ -84,6 +84,19 @@ Trainer TuneModel::trainer(std::vector<TuneTask> tasks, const TrainerLimits& lim
   return {model_, kernels_, team_, std::move(tasks), limits};
 }
 
+TuneModel::Forward TuneModel::forward(int pages, const StepLimits& limits) {
+  struct State {
+    State(const Model& model, const Kernels& kernels, int pages, const StepLimits& limits)
+        : kv(model.config, kernels.default_kv, pages), transformer(model, kernels, kv, limits) {}
+    KvPages kv;
+    Transformer transformer;
+  };
+  auto state = std::make_shared<State>(model_, kernels_, pages, limits);
+  return [this, state](const Batch& batch, std::span<float> logits) {
+    state->transformer.forward(team_, batch, logits);
+  };
+}
+
 void set_targets(LoraShape& shape, const std::string& targets, const std::string& layers, int model_layers) {
   shape.layers = parse_layers(layers, model_layers);
   if (std::optional<std::vector<Target>> listed = listed_targets(targets)) {

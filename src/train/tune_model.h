@@ -1,12 +1,15 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/thread_team.h"
 #include "model/packed_cache.h"
 #include "model/tensor_source.h"
+#include "model/transformer.h"
 #include "model/weights.h"
 #include "train/trainer.h"
 
@@ -23,6 +26,10 @@ class TuneModel {
   ThreadTeam& team() { return team_; }
   const char* kernels_name() const;
   Trainer trainer(std::vector<TuneTask> tasks, const TrainerLimits& limits);
+  // Steps of the forward pass as it serves, with KV pages of its own; on the team. Logits [logit_rows,
+  // vocab].
+  using Forward = std::function<void(const Batch& batch, std::span<float> logits)>;
+  Forward forward(int pages, const StepLimits& limits);
 
  private:
   ThreadTeam team_;

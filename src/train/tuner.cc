@@ -154,6 +154,7 @@ void Tuning::finish() {
 
 TuneEnd Tuning::run() {
   begin();
+  if (events_.begun) events_.begun();
   began_ = saved_ = Clock::now();
   while (!trainer_.done()) {
     step();

@@ -24,6 +24,7 @@ struct TunerOptions {
 
 // What the run tells while it goes on. Each may be empty.
 struct TunerEvents {
+  std::function<void()> begun;  // once what a checkpoint holds is there, before the first step
   std::function<void(double tokens_per_second, double seconds_left)> stepped;
   std::function<void(size_t adapter)> evaluated;
   std::function<void(const std::string& text)> note;

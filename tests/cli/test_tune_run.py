@@ -50,7 +50,7 @@ def test_a_run(run_chorus, chat_model, elf, tmp_path):
     verdict = json.loads(result.stdout)
     (base,), (tuned,) = verdict["losses"]
     assert verdict["sets"] == ["elf"] and tuned < base - 0.5
-    assert {"adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "loss.svg"} == set(results(out))
+    assert {"adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "loss.svg", "samples.jsonl"} == set(results(out))
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, len(steps) + 1))
@@ -66,7 +66,7 @@ def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
     """Beside the PEFT directory, which stays the same; both are the same adapter."""
     out = tmp_path / "out"
     tune(run_chorus, chat_model, elf, "-o", out, *FLAGS, "--rslora", "--steps", 4, "--format", "gguf")
-    assert {"adapter_config.json", "adapter_model.safetensors", "adapter.gguf", "metrics.jsonl", "loss.svg"} == set(results(out))
+    assert set(results(out)) >= {"adapter_config.json", "adapter_model.safetensors", "adapter.gguf"}
     assert json.loads((out / "adapter_config.json").read_text())["use_rslora"] is True
     losses = set()
     for path in (out, out / "adapter.gguf"):
@@ -76,6 +76,25 @@ def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
     assert len(losses) == 1
     converted = run_chorus("convert", out, tmp_path / "a.gguf", "--model", chat_model)
     assert converted.rc == 0 and (tmp_path / "a.gguf").read_bytes() == (out / "adapter.gguf").read_bytes()
+
+
+def test_samples(run_chorus, chat_model, elf, tmp_path):
+    """One prompt all along: the base's answer, then one at each evaluation. They leave the run as it is."""
+    run = tune(run_chorus, chat_model, elf, "-o", tmp_path / "out", *FLAGS, "--sample", "the owl", "--sample-tokens", 9)
+    samples = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines if "validation_loss" in line]
+    assert [(sample["adapter"], sample["step"]) for sample in samples] == [("", 0), *(("elf", step) for step in steps)]
+    assert len({sample["prompt"] for sample in samples}) == 1 and "the owl" in samples[0]["prompt"]
+    assert samples[-1]["text"] != samples[0]["text"] and "  elf: " in run.stderr
+    use = ("--adapter", f"elf={tmp_path / 'out'}", "--use", "elf", "--max-tokens", 9, "--temperature", 0)
+    best = min((json.loads(line) for line in lines if "validation_loss" in line), key=lambda line: line["validation_loss"])
+    served = run_chorus("run", chat_model, "-p", "the owl", *use, "--exact")
+    sampled = samples[1 + steps.index(best["step"])]["text"]
+    assert len(sampled) > 4 and served.stdout.strip()[:4] == sampled.strip()[:4]  # more would hang on rounding
+    tune(run_chorus, chat_model, elf, "-o", tmp_path / "none", *FLAGS, "--sample-tokens", 0)
+    without = results(tmp_path / "none")
+    assert without == {name: value for name, value in results(tmp_path / "out").items() if name != "samples.jsonl"}
 
 
 def test_dora(run_chorus, chat_model, elf, tmp_path):
