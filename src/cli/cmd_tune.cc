@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -14,6 +15,7 @@
 #include "train/tune_model.h"
 #include "train/tuner.h"
 #include "tuning/tune_data.h"
+#include "tuning/tune_forecast.h"
 #include "tuning/tune_samples.h"
 
 namespace chorus {
@@ -75,23 +77,8 @@ std::vector<TuneData> read_all(const TuneOptions& options, const TextFiles& text
   return all;
 }
 
-int check(const std::vector<TuneData>& data, bool as_json) {
-  bool stops = false;
-  json::array reports;
-  for (const TuneData& one : data) {
-    stops |= one.report.verdict() == Verdict::kStop;
-    if (as_json) {
-      reports.push_back(report_json(one.report));
-    } else {
-      std::cout << report_text(one.report, wants_colour());
-    }
-  }
-  if (as_json) std::cout << json::serialize(data.size() == 1 ? reports[0] : json::value(reports)) << '\n';
-  return stops ? 1 : 0;
-}
-
-// What the doctor has to say before a run. Error: what stops it.
-void warn(const TuneData& data) {
+// What there is to learn, and what the doctor has to say of it before a run. Error: what stops it.
+void announce(const TuneData& data) {
   for (const Finding& finding : data.report.findings) {
     if (finding.verdict == Verdict::kFine) continue;
     std::fprintf(stderr, "%s: %s: %s\n", data.name.c_str(), finding.name.c_str(), finding.text.c_str());
@@ -99,21 +86,21 @@ void warn(const TuneData& data) {
   }
   if (data.report.verdict() == Verdict::kStop)
     fail("{}: the data cannot be learned from: see above, or --check", printable(data.name));
+  std::fprintf(stderr, "%s: %zu examples, %zu held out, %lld tokens, %lld of them learned\n",
+               data.name.c_str(), data.train.size(), data.validation.size(),
+               static_cast<long long>(data.report.train.tokens),
+               static_cast<long long>(data.report.train.labels));
 }
 
-std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData> data, int layers) {
+// Takes the examples out of `data`.
+std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData>& data, int layers) {
   const std::vector<SweepAxis> axes = parse_sweep(options.sweep);
   if (!axes.empty() && data.size() > 1)
     fail("--sweep goes through settings for one of DATA, not for several");
   std::vector<TuneTask> tasks;
   for (TuneData& one : data) {
-    warn(one);
-    std::fprintf(stderr, "%s: %zu examples, %zu held out, %lld tokens, %lld of them learned\n",
-                 one.name.c_str(), one.train.size(), one.validation.size(),
-                 static_cast<long long>(one.report.train.tokens),
-                 static_cast<long long>(one.report.train.labels));
     TuneTask task = options.task;
-    task.name = std::move(one.name);
+    task.name = one.name;
     task.train = std::move(one.train);
     task.validation = std::move(one.validation);
     set_targets(task.shape, options.targets, options.layers, layers);
@@ -124,14 +111,32 @@ std::vector<TuneTask> tasks_of(const TuneOptions& options, std::vector<TuneData>
   return tasks;
 }
 
+bool can_be_learned(const TuneData& data) { return data.report.verdict() != Verdict::kStop; }
+
+int print_reports(const std::vector<TuneData>& data, bool as_json) {
+  json::array reports;
+  for (const TuneData& one : data) {
+    if (as_json) {
+      reports.push_back(report_json(one.report));
+    } else {
+      std::cout << report_text(one.report, wants_colour());
+    }
+  }
+  if (as_json) std::cout << json::serialize(data.size() == 1 ? reports[0] : json::value(reports)) << '\n';
+  return std::ranges::all_of(data, can_be_learned) ? 0 : 1;
+}
+
 int run(TuneOptions& options) {
   TensorSource source = TensorSource::open(model_path(options.runtime.model));
   const TextFiles text = load_text_files(source);
   std::vector<TuneData> data = read_all(options, text);
-  if (options.check) return check(data, options.json);
-  if (options.output.empty()) fail("tune: -o DIR is missing: where the adapter goes");
-  std::vector<TuneTask> tasks =
-      tasks_of(options, std::move(data), static_cast<int>(source.config().layers.size()));
+  if (!options.check) {
+    if (options.output.empty()) fail("tune: -o DIR is missing: where the adapter goes");
+    for (const TuneData& one : data) announce(one);
+  } else if (!std::ranges::all_of(data, can_be_learned)) {
+    return print_reports(data, options.json);
+  }
+  std::vector<TuneTask> tasks = tasks_of(options, data, static_cast<int>(source.config().layers.size()));
   const std::vector<int> cpus =
       options.runtime.cpus.empty() ? std::vector<int>() : parse_cpus(options.runtime.cpus);
   TuneModel model(source, options.runtime.threads, cpus, packed_cache(options.runtime));
@@ -143,10 +148,16 @@ int run(TuneOptions& options) {
   options.run.base_name = options.runtime.model;
   options.run.template_hash = template_hash(text.chat_template);
   Trainer trainer = model.trainer(std::move(tasks), options.limits);
+  const std::vector<Forecast> forecasts = forecast(trainer);
+  if (options.check) {
+    for (size_t i = 0; i < data.size(); ++i) {
+      data[i].report.forecast = data.size() == 1 ? together(forecasts) : forecasts[i];
+    }
+    return print_reports(data, options.json);
+  }
   const int twice = static_cast<int>(model.model().config.layers.size()) - trainer.kept_layers();
-  std::fprintf(stderr, "%.0f MB beside the model's %.0f; %d layers are computed twice\n",
-               static_cast<double>(trainer.bytes()) / 1e6, static_cast<double>(model.model().bytes()) / 1e6,
-               twice);
+  std::fprintf(stderr, "forecast: %s; %d layers are computed twice\n",
+               forecast_text(together(forecasts)).c_str(), twice);
   TuneProgress progress(trainer);
   if (!options.sweep.empty() && options.samples.prompts.empty()) options.samples.max_tokens = 0;
   TuneSamples samples(model, text, options.samples, options.output + "/samples.jsonl", options.run.resume);

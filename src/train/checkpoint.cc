@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <fstream>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -23,10 +24,16 @@ FileTensor tensor_of(std::string name, std::span<const std::byte> bytes) {
   return {std::move(name), DType::kF32, {bytes.size() / sizeof(float)}, bytes};
 }
 
+// A piece at a time: checkpoints may be large. Of a file that cannot be read it is no file's.
 std::string hash_of_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return "";
   Sha256 hash;
-  hash.add(MappedFile(path, MappedFile::Access::kCopy).bytes());
-  return to_hex(hash.finish());
+  std::vector<char> piece(size_t{1} << 20);
+  while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0) {
+    hash.add(std::as_bytes(std::span(piece).first(static_cast<size_t>(file.gcount()))));
+  }
+  return file.eof() ? to_hex(hash.finish()) : "";
 }
 
 // Numbers as text: exact both ways, which JSON parsers do not promise.

@@ -296,7 +296,6 @@ DoctorReport examine(const DoctorInput& input) {
     report.shown = spans_of(shown, input.tokenizer);
   }
   report.findings = Examination(input).findings();
-  report.forecast = input.forecast;
   return report;
 }
 

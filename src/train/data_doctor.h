@@ -32,11 +32,12 @@ struct SetSummary {
   std::vector<LengthBucket> lengths;          // without gaps; empty of no sequences
 };
 
-// What the trainer expects of a run.
+// What is expected of a run, before it.
 struct Forecast {
+  double seconds = 0;
+  double epochs = 0;
   double tokens_per_second = 0;
-  int epochs = 1;
-  int64_t memory_bytes = 0;
+  size_t memory_bytes = 0;  // of the process
 };
 
 // A stretch of text that is learned or not.
@@ -56,7 +57,7 @@ struct DoctorReport {
   std::string shown_place;  // of the sequence that is shown
   std::vector<ShownSpan> shown;
   std::vector<Finding> findings;
-  std::optional<Forecast> forecast;
+  std::optional<Forecast> forecast;  // where somebody has made one
 
   Verdict verdict() const;  // the gravest
 };
@@ -69,11 +70,12 @@ struct DoctorInput {
   const Tokenizer& tokenizer;
   TokenizeOptions options;
   bool wants_validation = false;
-  std::optional<Forecast> forecast = std::nullopt;
 };
 
 DoctorReport examine(const DoctorInput& input);
 
+// "5 min for 3 epochs at 1200 tokens/s, 0.62 GB"
+std::string forecast_text(const Forecast& forecast);
 // For people, lines with ends. Without colour what is learned stands in ⟦brackets⟧.
 std::string report_text(const DoctorReport& report, bool colour);
 json::object report_json(const DoctorReport& report);

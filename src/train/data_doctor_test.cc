@@ -158,7 +158,7 @@ TEST(DataDoctor, ShowsWhatIsLearned) {
 TEST(DataDoctor, ForecastAndJson) {
   const Patient patient(chats(10));
   DoctorReport report = patient.report();
-  report.forecast = Forecast{static_cast<double>(report.train.tokens) / 100, 3, 2'000'000'000};
+  report.forecast = Forecast{300, 3, 100, 2'000'000'000};
   EXPECT_NE(report_text(report, false).find("forecast: 5 min for 3 epochs"), std::string::npos);
   const json::object document = report_json(report);
   EXPECT_NEAR(document.at("forecast").at("seconds").as_double(), 300, 1e-6);

@@ -76,11 +76,6 @@ std::string duration(double seconds) {
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
-double forecast_seconds(const DoctorReport& report) {
-  return static_cast<double>(report.train.tokens) * report.forecast->epochs /
-         report.forecast->tokens_per_second;
-}
-
 json::object summary_json(const SetSummary& set) {
   json::array lengths;
   for (const LengthBucket& bucket : set.lengths)
@@ -92,6 +87,12 @@ json::object summary_json(const SetSummary& set) {
 
 }  // namespace
 
+std::string forecast_text(const Forecast& forecast) {
+  return fmt::format("{} for {:.3g} epochs at {:.0f} tokens/s, {:.2f} GB", duration(forecast.seconds),
+                     forecast.epochs, forecast.tokens_per_second,
+                     static_cast<double>(forecast.memory_bytes) / 1e9);
+}
+
 std::string report_text(const DoctorReport& report, bool colour) {
   std::string out;
   for (const DoctorReport::File& file : report.files)
@@ -101,10 +102,7 @@ std::string report_text(const DoctorReport& report, bool colour) {
   if (report.validation.sequences > 0) out += summary_line("validation", report.validation);
   if (!report.shown.empty()) out += shown_example(report, colour);
   if (report.forecast) {
-    out += fmt::format("\nforecast: {} for {} epochs at {:.0f} tokens/s, {:.2f} GB\n",
-                       duration(forecast_seconds(report)), report.forecast->epochs,
-                       report.forecast->tokens_per_second,
-                       static_cast<double>(report.forecast->memory_bytes) / 1e9);
+    out += fmt::format("\nforecast: {}\n", forecast_text(*report.forecast));
   }
   out += '\n';
   for (const Finding& finding : report.findings) {
@@ -132,7 +130,7 @@ json::object report_json(const DoctorReport& report) {
                    {"checks", checks},
                    {"verdict", name_of(report.verdict())}};
   if (report.forecast) {
-    out["forecast"] = {{"seconds", forecast_seconds(report)},
+    out["forecast"] = {{"seconds", report.forecast->seconds},
                        {"epochs", report.forecast->epochs},
                        {"tokens_per_second", report.forecast->tokens_per_second},
                        {"memory_bytes", report.forecast->memory_bytes}};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <cmath>
 #include <deque>
 #include <numeric>
@@ -14,13 +15,13 @@ namespace {
 // Streams of random numbers of a task's seed.
 enum Stream : uint64_t { kInit = 1, kOrder, kExamples, kDropout };
 
-int64_t steps_per_epoch(const TuneTask& task) {
+int64_t epoch_steps(const TuneTask& task) {
   return (static_cast<int64_t>(task.train.size()) + task.batch - 1) / task.batch;
 }
 
 int64_t steps_of(const TuneTask& task) {
   const auto steps =
-      static_cast<int64_t>(std::ceil(task.epochs * static_cast<double>(steps_per_epoch(task))));
+      static_cast<int64_t>(std::ceil(task.epochs * static_cast<double>(epoch_steps(task))));
   return std::max<int64_t>(1, task.max_steps > 0 ? std::min(steps, task.max_steps) : steps);
 }
 
@@ -156,7 +157,7 @@ Trainee Trainer::Impl::trainee(Run& run) {
 void Trainer::Impl::add_step(size_t index, std::vector<Piece>& pieces) {
   Run& run = runs[index];
   const auto count = static_cast<int64_t>(run.task.train.size());
-  const int64_t an_epoch = steps_per_epoch(run.task), epoch = run.state.step / an_epoch;
+  const int64_t an_epoch = epoch_steps(run.task), epoch = run.state.step / an_epoch;
   if (run.ordered_epoch != epoch) {
     run.order = epoch_order(run.task.seed, epoch, run.task.train.size());
     run.ordered_epoch = epoch;
@@ -210,7 +211,7 @@ void Trainer::Impl::finish_step(size_t index, double loss_sum, const std::functi
   state.gradient_norm = run.optimizer.step(team, run.task.adam, factor, run.parameters, run.gradient);
   run.packed.update(team);
   ++state.step;
-  const int64_t every = run.task.eval_every > 0 ? run.task.eval_every : steps_per_epoch(run.task);
+  const int64_t every = run.task.eval_every > 0 ? run.task.eval_every : epoch_steps(run.task);
   if (run.task.validation.empty()) {
     run.best.assign(run.parameters.values().begin(), run.parameters.values().end());
     return;
@@ -288,6 +289,29 @@ int64_t Trainer::step(const std::function<void(size_t)>& evaluated) {
   for (const size_t i : active) impl_->finish_step(i, losses[i] / labels[i], evaluated);
   return tokens;
 }
+
+Trainer::Pace Trainer::probe() {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < impl_->runs.size(); ++i) impl_->add_step(i, pieces);
+  int64_t tokens = 0;
+  size_t count = 0;
+  for (; count < pieces.size(); ++count) {
+    const auto rows = static_cast<int64_t>(pieces[count].example->tokens.size()) - 1;
+    if (tokens + rows > impl_->limits.rows) break;
+    tokens += rows;
+  }
+  pieces.resize(count);
+  double best = 0;
+  for (int i = 0; i < 2; ++i) {  // the first time memory is touched too
+    const auto start = std::chrono::steady_clock::now();
+    impl_->run_pieces(pieces, true);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = i == 0 ? seconds : std::min(best, seconds);
+  }
+  return {tokens, best};
+}
+
+int64_t Trainer::steps_per_epoch(size_t index) const { return epoch_steps(task(index)); }
 
 double Trainer::loss(std::optional<size_t> index, const std::vector<TokenizedExample>& examples) {
   return impl_->loss(index ? static_cast<int>(*index) : kBase, examples);

@@ -67,6 +67,13 @@ class Trainer {
   // One optimizer step of every adapter that is not done, in one mixed batch. Evaluates those that are due;
   // `evaluated` is called for each of them. Returns the tokens it ran forward and back.
   int64_t step(const std::function<void(size_t index)>& evaluated = {});
+  // What a pass takes: runs one, forward and back, over the first examples, and leaves everything as it was.
+  struct Pace {
+    int64_t tokens = 0;
+    double seconds = 0;
+  };
+  Pace probe();
+  int64_t steps_per_epoch(size_t index) const;
   // Mean loss per label token under an adapter (none: the base) in nats.
   double loss(std::optional<size_t> index, const std::vector<TokenizedExample>& examples);
 

@@ -86,6 +86,7 @@ std::vector<std::string> TuneSamples::answers(const std::vector<std::vector<int3
   config.max_rows = std::max(256, count + 1);
   config.max_sequences = count;
   config.max_adapters = 1;
+  config.max_prompt_logprob_rows = 1;
   config.max_lora_floats_per_row = kMaxGroup * (adapter == nullptr ? 0 : adapter->max_rank());
   Engine engine(config, model_.forward(config.pages, {.rows = config.max_rows,
                                                       .logit_rows = config.max_logit_rows(),

@@ -59,6 +59,13 @@ def test_good_data(run_chorus, chat_model, data):
     assert text.rc == 0 and "⟦a good answer 0</s>⟧" in text.stdout and "\x1b" not in text.stdout
 
 
+def test_a_forecast(run_chorus, chat_model, data):
+    """Of what a pass takes here and now; it grows with the epochs. Nothing is written."""
+    once, often = (checked(run_chorus, chat_model, data, "--epochs", epochs)["forecast"] for epochs in (1, 50))
+    assert once["epochs"] == 1 and often["epochs"] == 50 and 0 < once["seconds"] < often["seconds"]
+    assert 1e6 < once["memory_bytes"] < 1e9 and once["tokens_per_second"] > 0
+
+
 def test_what_is_learned(run_chorus, chat_model, tmp_path):
     turns = chat("one", "yes")["messages"] + chat("two", "also")["messages"]
     data = write_lines(tmp_path / "data.jsonl", [{"messages": turns}])
