@@ -26,7 +26,7 @@ struct TuneOptions {
   std::vector<std::string> data, validation, sweep;
   TuneDataOptions split;
   std::string train_on = "assistant", output, targets = "all-linear", layers, schedule = "cosine",
-              format = "peft";
+              format = "peft", elements = "f32";
   TuneTask task;
   TrainerLimits limits;
   TunerOptions run;
@@ -143,7 +143,10 @@ int run(TuneOptions& options) {
   options.limits.activation_bytes = static_cast<size_t>(options.memory) << 20;
   options.limits.exact = options.runtime.exact;
   options.run.output = options.output;
-  options.run.gguf = options.format == "gguf";
+  options.run.form.gguf = options.format == "gguf";
+  if (options.elements != "f32") {
+    options.run.form.elements = options.elements == "f16" ? DType::kF16 : DType::kBF16;
+  }
   options.run.identity = {model.model().id, model.kernels_name(), settings_hash(tasks, options.limits)};
   options.run.base_name = options.runtime.model;
   options.run.template_hash = template_hash(text.chat_template);
@@ -313,6 +316,9 @@ void add_run_flags(CLI::App& command, TuneOptions& options) {
       .add_option("--format", options.format,
                   "The result: a PEFT directory; with gguf, adapter.gguf in it too")
       ->check(CLI::IsMember({"peft", "gguf"}))
+      ->capture_default_str();
+  command.add_option("--dtype", options.elements, "Of the result's A and B")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->capture_default_str();
   command.add_flag("--resume", options.run.resume, "Go on with the run that the directory holds");
   command

@@ -20,8 +20,7 @@ int64_t epoch_steps(const TuneTask& task) {
 }
 
 int64_t steps_of(const TuneTask& task) {
-  const auto steps =
-      static_cast<int64_t>(std::ceil(task.epochs * static_cast<double>(epoch_steps(task))));
+  const auto steps = static_cast<int64_t>(std::ceil(task.epochs * static_cast<double>(epoch_steps(task))));
   return std::max<int64_t>(1, task.max_steps > 0 ? std::min(steps, task.max_steps) : steps);
 }
 

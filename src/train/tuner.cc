@@ -66,7 +66,7 @@ class Tuning {
 };
 
 void Tuning::begin() {
-  for (size_t i = 0; options_.gguf && i < trainer_.size(); ++i) {
+  for (size_t i = 0; options_.form.gguf && i < trainer_.size(); ++i) {
     AdapterFile file = trainer_.parameters(i).file();
     file.path = printable(trainer_.task(i).name);
     require_gguf_names(file, trainer_.config());
@@ -144,7 +144,7 @@ void Tuning::finish() {
   for (size_t i = 0; i < trainer_.size(); ++i) {
     save_adapter(adapter_directory(trainer_, options_.output, i), trainer_.parameters(i), trainer_.config(),
                  {options_.base_name, options_.identity.base, options_.template_hash},
-                 trainer_.task(i).dropout, options_.gguf);
+                 trainer_.task(i).dropout, options_.form);
   }
   metrics_.write();
   AtomicFile plot(options_.output + "/loss.svg");

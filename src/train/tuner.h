@@ -19,7 +19,7 @@ struct TunerOptions {
   RunIdentity identity;
   std::string base_name;      // for people
   std::string template_hash;  // of the chat template
-  bool gguf = false;          // the adapters as GGUF LoRA files too
+  ResultForm form;            // of the adapters' files
 };
 
 // What the run tells while it goes on. Each may be empty.

@@ -78,6 +78,18 @@ def test_a_gguf_result(run_chorus, chat_model, elf, tmp_path):
     assert converted.rc == 0 and (tmp_path / "a.gguf").read_bytes() == (out / "adapter.gguf").read_bytes()
 
 
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_a_short_result(run_chorus, chat_model, elf, tmp_path, dtype):
+    """Half the bytes, nearly the same adapter."""
+    tune(run_chorus, chat_model, elf, "-o", tmp_path / "f32", *FLAGS, "--sample-tokens", 0)
+    tune(run_chorus, chat_model, elf, "-o", tmp_path / dtype, *FLAGS, "--sample-tokens", 0, "--dtype", dtype)
+    sizes = [(tmp_path / name / "adapter_model.safetensors").stat().st_size for name in ("f32", dtype)]
+    assert sizes[1] < 0.6 * sizes[0]
+    use = lambda name: ("--adapter", f"elf={tmp_path / name}", "--use", "elf", "--exact", "--json")
+    losses = [json.loads(run_chorus("eval", chat_model, elf, *use(name)).stdout)["nll"] for name in ("f32", dtype)]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 def test_samples(run_chorus, chat_model, elf, tmp_path):
     """One prompt all along: the base's answer, then one at each evaluation. They leave the run as it is."""
     run = tune(run_chorus, chat_model, elf, "-o", tmp_path / "out", *FLAGS, "--sample", "the owl", "--sample-tokens", 9)
