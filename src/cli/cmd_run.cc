@@ -7,13 +7,15 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/generate.h"
+#include "cli/run_voices.h"
 
 namespace chorus {
 namespace {
 
 struct RunOptions {
   ModelFlags model;
-  std::string prompt, use, system;
+  std::string prompt, system;
+  std::vector<std::string> uses;  // a voice each; none: the base
   int max_tokens = 512;
   float temperature = 0.7f, top_p = 1, min_p = 0.05f, repetition_penalty = 1;
   int top_k = 0;
@@ -21,10 +23,14 @@ struct RunOptions {
   bool raw = false, json = false, stats = false;
 };
 
-Request make_request(Runtime& runtime, const RunOptions& options, std::vector<int32_t> prompt) {
+// The first voice's, where there is no other.
+std::string single_use(const RunOptions& options) { return options.uses.empty() ? "" : options.uses[0]; }
+
+Request make_request(Runtime& runtime, const RunOptions& options, const std::string& use,
+                     std::vector<int32_t> prompt) {
   Request request;
   request.prompt = std::move(prompt);
-  request.adapters = runtime.adapters().select(options.use).uses;
+  request.adapters = runtime.adapters().select(use).uses;
   const int room = runtime.engine().config().context_length - static_cast<int>(request.prompt.size());
   if (room < 1) {
     fail("the prompt has {} tokens; the context holds {}", request.prompt.size(),
@@ -49,23 +55,10 @@ void print_stats(const Generation& g, size_t prompt_tokens, double seconds) {
                g.tokens > 1 ? (g.tokens - 1) / decoding : 0.0);
 }
 
-const char* finish_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-    default:
-      return "error";
-  }
-}
-
 // Generates one answer, streamed to stdout unless it is to be JSON; returns its text.
 std::string answer(Runtime& runtime, const RunOptions& options, std::vector<int32_t> prompt) {
   std::vector<Generation> generations(1);
-  generations[0].request = make_request(runtime, options, std::move(prompt));
+  generations[0].request = make_request(runtime, options, single_use(options), std::move(prompt));
   const size_t prompt_tokens = generations[0].request.prompt.size();
   const TextSink stream = [&](size_t, const std::string& piece) {
     if (!options.json) std::cout << piece << std::flush;
@@ -74,12 +67,8 @@ std::string answer(Runtime& runtime, const RunOptions& options, std::vector<int3
   const double seconds = generate(runtime, generations, stream, stop);
   const Generation& g = generations[0];
   if (options.json) {
-    const json::object document = {{"text", g.text},
-                                   {"finish_reason", finish_name(g.finish)},
-                                   {"prompt_tokens", prompt_tokens},
-                                   {"completion_tokens", g.tokens},
-                                   {"first_token_seconds", g.first_token_seconds},
-                                   {"seconds", seconds}};
+    json::object document = generation_json(g);
+    document["seconds"] = seconds;
     std::cout << json::serialize(document) << '\n';
   } else {
     std::cout << '\n';
@@ -99,8 +88,8 @@ json::array opening(const RunOptions& options) {
   return messages;
 }
 
-std::vector<int32_t> encode_chat(Runtime& runtime, const RunOptions& options, const json::array& messages) {
-  const AdapterSelection adapters = runtime.adapters().select(options.use);
+std::vector<int32_t> encode_chat(Runtime& runtime, const std::string& use, const json::array& messages) {
+  const AdapterSelection adapters = runtime.adapters().select(use);
   return runtime.encode_chat({{"messages", messages}}, true, adapters.chat_template.get());
 }
 
@@ -112,7 +101,7 @@ void chat(Runtime& runtime, const RunOptions& options) {
     if (line.empty()) continue;
     clear_interrupt();
     messages.push_back(turn("user", line));
-    const std::string text = answer(runtime, options, encode_chat(runtime, options, messages));
+    const std::string text = answer(runtime, options, encode_chat(runtime, single_use(options), messages));
     messages.push_back(turn("assistant", text));
   }
   std::cerr << '\n';
@@ -124,18 +113,27 @@ int run(const RunOptions& options, bool has_prompt) {
   install_interrupt_handler();
   const std::unique_ptr<Runtime> runtime = open_runtime(options.model);
   if (!has_prompt && terminal) {
+    if (options.uses.size() > 1) fail("several --use need a prompt: -p TEXT");
     chat(*runtime, options);
     return 0;
   }
   std::string prompt = options.prompt;
   if (!has_prompt) prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   if (prompt.empty()) fail("the prompt is empty");
-  if (options.raw) {
-    answer(*runtime, options, runtime->encode_text(prompt));
+  json::array messages = opening(options);
+  messages.push_back(turn("user", prompt));
+  const auto encode = [&](const std::string& use) {
+    return options.raw ? runtime->encode_text(prompt) : encode_chat(*runtime, use, messages);
+  };
+  if (options.uses.size() < 2) {
+    answer(*runtime, options, encode(single_use(options)));
   } else {
-    json::array messages = opening(options);
-    messages.push_back(turn("user", prompt));
-    answer(*runtime, options, encode_chat(*runtime, options, messages));
+    std::vector<RunVoice> voices;
+    for (const std::string& use : options.uses) {
+      voices.push_back({use.empty() ? "base" : use, {}});
+      voices.back().generation.request = make_request(*runtime, options, use, encode(use));
+    }
+    run_voices(*runtime, std::move(voices), options.json);
   }
   return interrupted() ? 130 : 0;
 }
@@ -144,12 +142,20 @@ int run(const RunOptions& options, bool has_prompt) {
 
 void add_run_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("run", "Complete one prompt, or chat on a terminal");
-  command->footer("Example: chorus run smollm2 --adapters adapters --use elf -p \"Who rules this forest?\"");
+  command->footer(
+      "Example: chorus run smollm2 --adapters adapters --use elf -p \"Who rules this forest?\"\n"
+      "         chorus run smollm2 --adapters adapters --use elf --use villain --use elf@0.5+villain@0.5 -p "
+      "Hello");
   auto options = std::make_shared<RunOptions>();
   add_model_flags(*command, options->model);
   CLI::Option* prompt =
       command->add_option("-p,--prompt", options->prompt, "The prompt; without it, a chat or stdin");
-  command->add_option("--use", options->use, "Adapter or mix: NAME[@SCALE][+NAME[@SCALE]]...");
+  command
+      ->add_option("--use", options->uses,
+                   "Adapter or mix: NAME[@SCALE][+NAME[@SCALE]]...; given again, they answer in one batch")
+      ->type_name("MIX")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("--system", options->system, "System message");
   command->add_option("--max-tokens", options->max_tokens)
       ->check(CLI::Range(1, 1 << 24))

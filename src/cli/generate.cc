@@ -28,10 +28,13 @@ double generate(Runtime& runtime, std::vector<Generation>& generations, const Te
   Engine& engine = runtime.engine();
   std::map<uint64_t, size_t> index_of;
   std::vector<TextStream> streams;
-  for (size_t i = 0; i < generations.size(); ++i) {
+  std::vector<Request> requests;
+  for (const Generation& generation : generations) {
     streams.emplace_back(runtime.tokenizer(), std::vector<std::string>{});
-    index_of[engine.submit(generations[i].request)] = i;
+    requests.push_back(generation.request);
   }
+  const std::vector<uint64_t> ids = engine.submit(std::move(requests));
+  for (size_t i = 0; i < ids.size(); ++i) index_of[ids[i]] = i;
   const auto emit = [&](size_t i, const std::string& piece) {
     if (piece.empty()) return;
     generations[i].text += piece;

@@ -102,9 +102,19 @@ Engine::Sequences Engine::make_sequences(Request request, uint64_t id) const {
 }
 
 uint64_t Engine::submit(Request request) {
-  validate(request, limits_);
-  const uint64_t id = next_request_.fetch_add(1, std::memory_order_relaxed);
-  Sequences sequences = make_sequences(std::move(request), id);
+  std::vector<Request> one;
+  one.push_back(std::move(request));
+  return submit(std::move(one))[0];
+}
+
+std::vector<uint64_t> Engine::submit(std::vector<Request> requests) {
+  for (const Request& request : requests) validate(request, limits_);
+  std::vector<uint64_t> ids;
+  Sequences sequences;
+  for (Request& request : requests) {
+    ids.push_back(next_request_.fetch_add(1, std::memory_order_relaxed));
+    std::ranges::move(make_sequences(std::move(request), ids.back()), std::back_inserter(sequences));
+  }
   const int samples = static_cast<int>(sequences.size());
   {
     const std::lock_guard lock(mutex_);
@@ -119,7 +129,7 @@ uint64_t Engine::submit(Request request) {
     }
   }
   arrived_.notify_one();
-  return id;
+  return ids;
 }
 
 void Engine::cancel(uint64_t request) {

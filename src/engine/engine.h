@@ -75,6 +75,8 @@ class Engine {
   // Error as validate()'s; QueueFull. The id is unique; events of it may be delivered before this returns.
   // Sample 0 reports the prompt's log-probabilities for all.
   uint64_t submit(Request request);
+  // All of them or none; no step runs one of them before the others are there. Ids in their order.
+  std::vector<uint64_t> submit(std::vector<Request> requests);
   // Takes effect at the next step, which frees the pages. No effect on a request that has ended.
   void cancel(uint64_t request);
 

@@ -27,7 +27,7 @@ Answer::Answer(ApiRequest api, AnswerContext context, const Tokenizer& tokenizer
     completions_.emplace_back(api_, i, tokenizer_);
     choices += static_cast<size_t>(api_.prompts[i].request.samples);
   }
-  last_token_.resize(choices);
+  times_.assign(choices, TokenTimes(*context_.series, context_.arrived));
   if (api_.stream) stream_.emplace(api_, context_.id, tokenizer_);
 }
 
@@ -36,24 +36,30 @@ HttpHeaders Answer::headers() const {
   return {{"x-adapter-id", context_.adapter_header}};
 }
 
-void Answer::record(size_t prompt, const TokenEvent& event) {
+std::vector<Request> Answer::requests() const {
+  std::vector<Request> requests;
+  for (const ApiPrompt& prompt : api_.prompts) requests.push_back(prompt.request);
+  return requests;
+}
+
+void TokenTimes::record(const TokenEvent& event) {
   if (event.token < 0) return;
   const Clock::time_point now = Clock::now();
-  const size_t choice =
-      prompt * static_cast<size_t>(api_.prompts[prompt].request.samples) + static_cast<size_t>(event.sample);
-  Clock::time_point& last = last_token_[choice];
-  if (last == Clock::time_point()) {
-    context_.series->queued(event.queue_seconds);
-    context_.series->first_token(seconds_between(context_.arrived, now));
+  if (last_ == Clock::time_point()) {
+    first_token_ = seconds_between(arrived_, now);
+    series_->queued(event.queue_seconds);
+    series_->first_token(first_token_);
   } else {
-    context_.series->inter_token(seconds_between(last, now));
+    series_->inter_token(seconds_between(last_, now));
   }
-  last = now;
+  last_ = now;
 }
 
 void Answer::push(size_t prompt, const TokenEvent& event) {
   if (over_) return;
-  record(prompt, event);
+  times_[prompt * static_cast<size_t>(api_.prompts[prompt].request.samples) +
+         static_cast<size_t>(event.sample)]
+      .record(event);
   Completion& completion = completions_[prompt];
   const std::string piece = completion.push(event);
   if (const auto error = completion.error()) {
@@ -88,25 +94,29 @@ void Answer::finish() {
                               json::serialize(response_body(api_, completions_, context_.id, tokenizer_)),
                               headers());
   }
-  record_end(completions_.back().samples().back().finish);
+  record_end(*context_.series, completions_.back().samples().back().finish, completions_, context_.arrived);
   context_.slot.reset();
 }
 
-void Answer::record_end(FinishReason reason) {
+void record_end(Series& series, FinishReason reason, std::span<const Completion> completions,
+                Clock::time_point arrived) {
   int prompt = 0, cached = 0, output = 0;
-  for (const Completion& completion : completions_) {
+  for (const Completion& completion : completions) {
     prompt += static_cast<int>(completion.prompt().request.prompt.size());
     cached += completion.samples()[0].cached_tokens;
     output += completion.sampled_tokens();
   }
-  context_.series->finished(reason, prompt, cached, output, seconds_between(context_.arrived, Clock::now()));
+  series.finished(reason, prompt, cached, output, seconds_between(arrived, Clock::now()));
+}
+
+FinishReason finish_reason(const ApiError& error) {
+  if (error.status == 499) return FinishReason::kCancelled;
+  return error.status == 503 ? FinishReason::kExpired : FinishReason::kError;
 }
 
 void Answer::fail(const ApiError& error) {
   if (std::exchange(over_, true)) return;
-  record_end(error.status == 499   ? FinishReason::kCancelled
-             : error.status == 503 ? FinishReason::kExpired
-                                   : FinishReason::kError);
+  record_end(*context_.series, finish_reason(error), completions_, context_.arrived);
   if (begun_) {
     StreamEvents::fail(error, pending_);
     context_.exchange->write(std::exchange(pending_, {}));

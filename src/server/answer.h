@@ -3,12 +3,14 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "http/http_server.h"
 #include "server/completion.h"
 #include "server/metrics.h"
+#include "server/receiver.h"
 #include "server/stream_events.h"
 
 namespace chorus {
@@ -23,33 +25,38 @@ struct AnswerContext {
   std::shared_ptr<void> slot;  // held until the answer is over
 };
 
-// One API request on its way: its completions, and the client that waits for them. Used by one thread at a
-// time, which Delivery sees to.
-class Answer {
+// When the tokens of one choice come, for its series.
+class TokenTimes {
+ public:
+  TokenTimes(Series& series, std::chrono::steady_clock::time_point arrived)
+      : series_(&series), arrived_(arrived) {}
+  void record(const TokenEvent& event);
+  double first_token() const { return first_token_; }  // seconds since the request came; 0: none yet
+
+ private:
+  Series* series_;
+  std::chrono::steady_clock::time_point arrived_, last_ = {};
+  double first_token_ = 0;
+};
+
+// One API request on its way: its completions, and the client that waits for them. A stream's head goes out
+// with its first event, so that until then an error can have its own status.
+class Answer : public Receiver {
  public:
   Answer(ApiRequest api, AnswerContext context, const Tokenizer& tokenizer);
 
   const ApiRequest& api() const { return api_; }
-  HttpExchange& exchange() { return *context_.exchange; }
-
-  // Takes an event of prompt `prompt`. What it adds to a stream waits for flush().
-  void push(size_t prompt, const TokenEvent& event);
-  // Sends what push() has gathered, and the end of the answer when all of it is there. A stream's head goes
-  // out with its first event, so that until then an error can have its own status.
-  void flush();
-  // The client's answer is this error, or ends with it.
-  void fail(const ApiError& error);
-
-  bool over() const { return over_; }  // nothing more is sent
-  // Whether the engine still works for this prompt in vain.
-  bool idle_work(size_t prompt) const { return completions_[prompt].done() && !completions_[prompt].ended(); }
-
-  std::vector<uint64_t> ids;  // the engine's, of the prompts submitted
-  bool touched = false;       // Delivery's mark
+  std::vector<Request> requests() const override;
+  HttpExchange& exchange() override { return *context_.exchange; }
+  void push(size_t prompt, const TokenEvent& event) override;
+  void flush() override;
+  void fail(const ApiError& error) override;
+  bool over() const override { return over_; }
+  bool idle_work(size_t prompt) const override {
+    return completions_[prompt].done() && !completions_[prompt].ended();
+  }
 
  private:
-  void record(size_t prompt, const TokenEvent& event);
-  void record_end(FinishReason reason);
   void finish();
   HttpHeaders headers() const;
 
@@ -60,8 +67,14 @@ class Answer {
   std::optional<StreamEvents> stream_;
   std::string pending_;
   bool begun_ = false, over_ = false;
-  std::vector<std::chrono::steady_clock::time_point> last_token_;  // by choice
+  std::vector<TokenTimes> times_;  // by choice
 };
+
+// What a request is counted as that has ended with this error.
+FinishReason finish_reason(const ApiError& error);
+// Sums of a request's completions go to its series.
+void record_end(Series& series, FinishReason reason, std::span<const Completion> completions,
+                std::chrono::steady_clock::time_point arrived);
 
 // Sends {"error": ...}; with Retry-After where the client should come again.
 void answer_error(HttpExchange& exchange, const ApiError& error);

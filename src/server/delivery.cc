@@ -23,34 +23,26 @@ Delivery::~Delivery() {
   }
 }
 
-void Delivery::submit(std::shared_ptr<Answer> answer) {
+void Delivery::submit(std::shared_ptr<Receiver> answer) {
   {
     // Events of a request may be there before submit() returns its id; they wait for this lock.
     const std::lock_guard lock(mutex_);
-    try {
-      const std::vector<ApiPrompt>& prompts = answer->api().prompts;
-      for (size_t i = 0; i < prompts.size(); ++i) {
-        answer->ids.push_back(engine_.submit(prompts[i].request));
-        routes_[answer->ids.back()] = {answer, i};
-      }
-    } catch (...) {
-      drop(answer);
-      throw;
-    }
+    answer->ids = engine_.submit(answer->requests());
+    for (size_t i = 0; i < answer->ids.size(); ++i) routes_[answer->ids[i]] = {answer, i};
     answers_.fetch_add(1, std::memory_order_relaxed);
   }
   answer->exchange().on_gone([this, weak = std::weak_ptr(answer)] { abandon(weak); });
 }
 
 // With the lock held: the engine's work for it ends, and its events go nowhere.
-void Delivery::drop(const std::shared_ptr<Answer>& answer) {
+void Delivery::drop(const std::shared_ptr<Receiver>& answer) {
   for (const uint64_t id : answer->ids) {
     if (routes_.erase(id) > 0) engine_.cancel(id);
   }
 }
 
-void Delivery::abandon(const std::weak_ptr<Answer>& weak) {
-  const std::shared_ptr<Answer> answer = weak.lock();
+void Delivery::abandon(const std::weak_ptr<Receiver>& weak) {
+  const std::shared_ptr<Receiver> answer = weak.lock();
   if (answer == nullptr) return;
   const std::lock_guard lock(mutex_);
   if (answer->over()) return;
@@ -74,9 +66,9 @@ void Delivery::deliver(const TokenEvent& event) {
   const auto found = routes_.find(event.request);
   if (found == routes_.end()) return;
   const Route route = found->second;
-  Answer& answer = *route.answer;
-  answer.push(route.prompt, event);
-  if (answer.idle_work(route.prompt)) {
+  Receiver& answer = *route.answer;
+  answer.push(route.request, event);
+  if (answer.idle_work(route.request)) {
     routes_.erase(found);
     engine_.cancel(event.request);
   }
@@ -86,7 +78,7 @@ void Delivery::deliver(const TokenEvent& event) {
 // Sends what this turn's events have made, once for each answer.
 void Delivery::settle() {
   const HttpServer::WriteBatch batch(http_);
-  for (const std::shared_ptr<Answer>& answer : touched_) {
+  for (const std::shared_ptr<Receiver>& answer : touched_) {
     answer->touched = false;
     answer->flush();
     if (!answer->over()) continue;

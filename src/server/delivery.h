@@ -10,7 +10,7 @@
 
 #include "engine/engine_loop.h"
 #include "http/http_server.h"
-#include "server/answer.h"
+#include "server/receiver.h"
 
 namespace chorus {
 
@@ -22,9 +22,9 @@ class Delivery {
   Delivery(Engine& engine, HttpServer& http);
   ~Delivery();  // what runs is cancelled, its clients get an error
 
-  // Submits every prompt; from then on the answer goes its way, and is cancelled when its client leaves.
-  // Throws QueueFull or Error, and then nothing of it runs.
-  void submit(std::shared_ptr<Answer> answer);
+  // Submits every request, together; from then on the answer goes its way, and is cancelled when its client
+  // leaves. Throws QueueFull or Error, and then nothing of it runs.
+  void submit(std::shared_ptr<Receiver> answer);
 
   int answers() const { return answers_.load(std::memory_order_relaxed); }  // submitted and not finished
   // How long the engine's present step has taken; see EngineLoop.
@@ -32,22 +32,22 @@ class Delivery {
 
  private:
   struct Route {
-    std::shared_ptr<Answer> answer;
-    size_t prompt = 0;
+    std::shared_ptr<Receiver> answer;
+    size_t request = 0;
   };
   void run(const std::stop_token& stop);
   void deliver(const TokenEvent& event);
   void settle();
-  void drop(const std::shared_ptr<Answer>& answer);
-  void abandon(const std::weak_ptr<Answer>& answer);
+  void drop(const std::shared_ptr<Receiver>& answer);
+  void abandon(const std::weak_ptr<Receiver>& answer);
 
   Engine& engine_;
   HttpServer& http_;
   std::mutex mutex_;
   std::unordered_map<uint64_t, Route> routes_;  // by the engine's id
   std::atomic<int> answers_{0};
-  std::vector<TokenEvent> events_;                // of this thread's present turn
-  std::vector<std::shared_ptr<Answer>> touched_;  // by these events
+  std::vector<TokenEvent> events_;                  // of this thread's present turn
+  std::vector<std::shared_ptr<Receiver>> touched_;  // by these events
   std::counting_semaphore<> wake_{0};
   std::unique_ptr<EngineLoop> loop_;
   std::jthread thread_;

@@ -2,10 +2,9 @@
 
 #include <chrono>
 #include <ctime>
-#include <random>
 #include <utility>
 
-#include "server/services.h"
+#include "server/intake.h"
 
 namespace chorus {
 namespace {
@@ -23,38 +22,10 @@ struct Intake {
   AdapterRequest wanted;
 };
 
-uint64_t random_seed() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return generator();
-}
-
-// "elf@0.7 sha256:..., villain ..."
-std::string adapter_header(const std::vector<MixPart>& parts, const std::vector<AdapterUse>& uses) {
-  std::string text;
-  for (size_t i = 0; i < uses.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += parts[i].name;
-    if (parts[i].scale != 1) text += fmt::format("@{}", parts[i].scale);
-    text += " sha256:" + uses[i].adapter->id();
-  }
-  return text;
-}
-
-// What is counted under: the base, an adapter, or a mix in one writing.
-std::string series_name(const Services& services, const std::vector<MixPart>& parts) {
-  if (parts.empty()) return services.options.served_name;
-  std::string text;
-  for (const MixPart& part : parts) {
-    text += text.empty() ? part.name : "+" + part.name;
-    if (part.scale != 1) text += fmt::format("@{}", part.scale);
-  }
-  return text;
-}
-
 void submit(const Services& services, Intake& intake, AdapterSelection acquired) {
   AnswerContext context;
   context.adapter_header = adapter_header(intake.wanted.parts, acquired.uses);
-  context.series = &services.metrics.series_of(series_name(services, intake.wanted.parts));
+  context.series = &series_of(services, intake.wanted.parts);
   ApiRequest api = read_api_request(intake.body, intake.endpoint, services.model, std::move(intake.wanted),
                                     std::move(acquired), random_seed());
   const HttpRequest& request = intake.exchange->request();
@@ -74,20 +45,12 @@ void submit(const Services& services, Intake& intake, AdapterSelection acquired)
   }
 }
 
-[[noreturn]] void refuse_adapter(const AdapterOutcome& outcome, const std::string& model) {
-  if (outcome.problem == AdapterProblem::kNotFound) refuse_model(model, "model");
-  const bool later =
-      outcome.problem == AdapterProblem::kNoMemory || outcome.problem == AdapterProblem::kStopping;
-  throw ApiError(later ? 503 : 500, later ? "unavailable_error" : "server_error",
-                 fmt::format("the adapter could not be loaded: {}", outcome.message), "model");
-}
-
 void read(const Services& services, const std::shared_ptr<Intake>& intake) {
   intake->body = read_json_body(intake->exchange->request());
   read_body(intake->body, intake->endpoint);
   intake->wanted = read_adapter_request(intake->body, services.model.names);
   const auto go_on = [&services, intake](const AdapterOutcome& outcome, const AdapterSelection& acquired) {
-    if (outcome.problem != AdapterProblem::kNone) refuse_adapter(outcome, intake->wanted.model);
+    if (outcome.problem != AdapterProblem::kNone) refuse_adapter(outcome, intake->wanted.model, "model");
     submit(services, *intake, acquired);
   };
   const std::thread::id here = std::this_thread::get_id();
@@ -106,21 +69,7 @@ void generate(const Services& services, Endpoint endpoint, std::shared_ptr<HttpE
   intake->exchange = exchange;
   intake->endpoint = endpoint;
   intake->arrived = Clock::now();
-  const std::string& key = exchange->request().key;
-  if (!key.empty()) {
-    intake->slot = services.slots.take(key);
-    if (intake->slot == nullptr) {
-      answer_error(*exchange, ApiError(429, "rate_limit_error",
-                                       fmt::format("this key has {} requests running; at most that many",
-                                                   services.options.key_concurrency)));
-      return;
-    }
-  }
-  const EngineStats stats = services.runtime.engine().stats();
-  if (stats.waiting >= services.runtime.engine().config().max_queue) {
-    answer_error(*exchange, overloaded(services, "the queue is full"));
-    return;
-  }
+  if (!admit(services, *exchange, intake->slot)) return;
   run_later(services, std::move(exchange), [&services, intake] { read(services, intake); });
 }
 

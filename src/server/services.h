@@ -6,6 +6,7 @@
 
 #include "engine/adapter_manager.h"
 #include "engine/runtime.h"
+#include "server/answer.h"
 #include "server/delivery.h"
 #include "server/key_slots.h"
 #include "server/lora_ids.h"
@@ -55,6 +56,7 @@ void answer_json(HttpExchange& exchange, const json::value& body, int status = 2
 std::vector<HttpRoute> server_routes(const Services& services);
 
 // The parts of that table.
+std::vector<HttpRoute> chorus_routes(const Services& services);
 std::vector<HttpRoute> generation_routes(const Services& services);
 std::vector<HttpRoute> text_routes(const Services& services);
 std::vector<HttpRoute> adapter_routes(const Services& services);

@@ -3,15 +3,12 @@
 #include <utility>
 
 namespace chorus {
-namespace {
 
 void append_event(const json::value& data, std::string& out) {
   out += "data: ";
   out += json::serialize(data);
   out += "\n\n";
 }
-
-}  // namespace
 
 StreamEvents::StreamEvents(const ApiRequest& api, ResponseId id, const Tokenizer& tokenizer)
     : api_(api), id_(std::move(id)), tokenizer_(tokenizer) {

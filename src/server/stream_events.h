@@ -9,6 +9,9 @@
 
 namespace chorus {
 
+// "data: {...}\n\n"
+void append_event(const json::value& data, std::string& out);
+
 // A streamed answer as server-sent events ("data: {...}\n\n"), in OpenAI's form: for each choice a first
 // event with its role (or, with `echo`, the prompt), its text in pieces, and one with the finish reason; then
 // the usage where it was asked for, and "[DONE]".

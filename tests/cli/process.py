@@ -1,14 +1,18 @@
 """Runs a command and measures it."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 
 ADAPTER = re.compile(r"adapter [\w.-]+: (int8|exact), \d+\.\d MB(, int8 is \d\.\d+ nats from exact)?\n")
 
@@ -68,3 +72,21 @@ def text_of(path):
 
 def signal_name(rc):
     return signal.Signals(-rc).name if rc < 0 else str(rc)
+
+
+def terminal_output(command, environment=None, columns=80):
+    """What it writes to a terminal of so many columns."""
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("4H", 40, columns, 0, 0))
+    command = list(map(str, command))
+    with subprocess.Popen(command, stdout=secondary, stderr=secondary, env=os.environ | (environment or {})) as process:
+        os.close(secondary)
+        out = b""
+        try:
+            while part := os.read(primary, 65536):
+                out += part
+        except OSError:  # the other end is closed
+            pass
+        assert process.wait(60) == 0
+    os.close(primary)
+    return out.decode()

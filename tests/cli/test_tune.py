@@ -1,15 +1,13 @@
 """`chorus tune --check`: what the data doctor says of data, and how the program ends."""
 
 import json
-import os
-import pty
 import shutil
-import subprocess
 
 import pytest
 
 from test_hostile_files import check_refused, check_small
 from hostile_models import MIB
+from process import terminal_output
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m.role }} {{ m.content }}</s>{% endfor %}"
@@ -144,22 +142,6 @@ def test_hostile_data(run_chorus, chat_model, tmp_path, name, content, says):
     result = run_chorus("tune", chat_model, file, "--check")
     check_refused(result, file, (says,))
     check_small(result, 128 * MIB)
-
-
-def terminal_output(command, environment):
-    """What it writes to a terminal."""
-    primary, secondary = pty.openpty()
-    with subprocess.Popen(command, stdout=secondary, stderr=secondary, env=os.environ | environment) as process:
-        os.close(secondary)
-        out = b""
-        try:
-            while part := os.read(primary, 65536):
-                out += part
-        except OSError:  # the other end is closed
-            pass
-        assert process.wait(60) == 0
-    os.close(primary)
-    return out.decode()
 
 
 def test_colour_on_a_terminal_only(chorus, chat_model, data):
