@@ -17,6 +17,7 @@
 #include "tuning/tune_data.h"
 #include "tuning/tune_forecast.h"
 #include "tuning/tune_samples.h"
+#include "tuning/tune_settings.h"
 
 namespace chorus {
 namespace {
@@ -34,16 +35,6 @@ struct TuneOptions {
   int moments = 32, memory = 512;
   bool check = false, json = false;
 };
-
-TrainOn train_on_named(const std::string& name) {
-  if (name == "all") return TrainOn::kAll;
-  return name == "last" ? TrainOn::kLast : TrainOn::kAssistant;
-}
-
-ScheduleKind schedule_named(const std::string& name) {
-  if (name == "constant") return ScheduleKind::kConstant;
-  return name == "linear" ? ScheduleKind::kLinear : ScheduleKind::kCosine;
-}
 
 // https://no-color.org: set and not empty.
 bool wants_colour() {

@@ -26,12 +26,16 @@ std::string name_of_path(const std::string& path) {
 }  // namespace
 
 TuneData read_tune_data(const std::string& path, const TextFiles& text, const TuneDataOptions& options) {
+  return read_tune_data(path, text.tokenizer, text.chat_template ? &*text.chat_template : nullptr, options);
+}
+
+TuneData read_tune_data(const std::string& path, const Tokenizer& tokenizer,
+                        const ChatTemplate* chat_template, const TuneDataOptions& options) {
   const TokenizeOptions tokenize{options.train_on, options.max_tokens};
   Dataset dataset = read_dataset({path});
   const int first_validation_file = static_cast<int>(dataset.files.size());
   if (!options.validation.empty()) append_dataset(dataset, read_dataset(options.validation));
-  const ChatTemplate* chat_template = text.chat_template ? &*text.chat_template : nullptr;
-  const TokenizedDataset tokens = tokenize_dataset(dataset, text.tokenizer, chat_template, tokenize);
+  const TokenizedDataset tokens = tokenize_dataset(dataset, tokenizer, chat_template, tokenize);
   const std::vector<ContentKeys> keys = content_keys(dataset, tokens);
   const bool held_back = options.validation.empty() && options.validation_share > 0;
   const Split split = held_back ? split_validation(keys, options.validation_share, options.seed)
@@ -40,7 +44,7 @@ TuneData read_tune_data(const std::string& path, const TextFiles& text, const Tu
   return {.name = name_of_path(path),
           .train = chosen(tokens, split.train),
           .validation = chosen(tokens, split.validation),
-          .report = examine({dataset, tokens, split, keys, text.tokenizer, tokenize, wants_validation})};
+          .report = examine({dataset, tokens, split, keys, tokenizer, tokenize, wants_validation})};
 }
 
 }  // namespace chorus

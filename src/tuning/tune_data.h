@@ -26,6 +26,9 @@ struct TuneData {
   DoctorReport report;
 };
 
+// `chat_template` may be null if no example needs it.
+TuneData read_tune_data(const std::string& path, const Tokenizer& tokenizer,
+                        const ChatTemplate* chat_template, const TuneDataOptions& options);
 TuneData read_tune_data(const std::string& path, const TextFiles& text, const TuneDataOptions& options);
 
 }  // namespace chorus
