@@ -29,7 +29,6 @@ constexpr NumberField kNumbers[] = {
     integer("top_logprobs", 0, 20),
     integer("token id", 0, kInt32Max),
     integer("adapter index", 0, kInt32Max),
-    real("learning_rate_multiplier", 1e-4, 1e4),
     real("temperature", 0, 100),
     real("top_p", 0, 1),
     real("min_p", 0, 1),

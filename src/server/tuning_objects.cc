@@ -40,6 +40,14 @@ json::object lora_object(const TuneSettings& settings) {
 
 bool is_auto(const json::value& value) { return value.is_string() && value.get_string() == "auto"; }
 
+double read_multiplier(const json::value& value, const std::string& name) {
+  constexpr double kMin = 1e-4, kMax = 1e4;
+  const double multiplier = value.is_number() ? value.to_number<double>() : 0;
+  if (!(multiplier >= kMin && multiplier <= kMax))
+    refuse(name, "{} must be \"auto\" or a number from {} to {}", name, kMin, kMax);
+  return multiplier;
+}
+
 void read_hyperparameters(const json::value& value, const std::string& where, TuneSettings& settings) {
   json::object rest;
   for (const auto& [key, field] : read_object(value, where)) {
@@ -51,7 +59,7 @@ void read_hyperparameters(const json::value& value, const std::string& where, Tu
       rest[key] = field;
       continue;
     }
-    settings.learning_rate = kLearningRate * read_number(field, "learning_rate_multiplier", name);
+    settings.learning_rate = kLearningRate * read_multiplier(field, name);
   }
   read_settings(rest, settings, where + ".");
 }

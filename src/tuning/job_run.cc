@@ -108,7 +108,8 @@ TuneEnd run_job(const Runtime& runtime, const JobRun& job, TrainingGate& gate, c
     }
   };
   return tune(trainer, options,
-              {.stepped = [&](double rate, double left) { reporter.stepped(rate, left); },
+              {.begun = {},
+               .stepped = [&](double rate, double left) { reporter.stepped(rate, left); },
                .evaluated = evaluated,
                .note = [&](const std::string& text) { hooks.note("info", text); },
                .interrupted = {}});
