@@ -100,8 +100,8 @@ TuneEnd run_job(const Runtime& runtime, const JobRun& job, TrainingGate& gate, c
       std::error_code ignored;  // the write will say it
       fs::create_directories(folder, ignored);
       save_adapter(folder, trainer.parameters(index), trainer.config(),
-                   {options.base_name, options.identity.base, options.template_hash}, job.settings.dropout,
-                   {});
+                   {options.base_name, options.identity.base, options.template_hash},
+                   trainer.task(index).dropout, {});
       hooks.evaluated(state.step, state.train_loss, state.validation_loss);
     } catch (const Error& error) {
       hooks.note("warn", fmt::format("the adapter of step {} is not there: {}", state.step, error.what()));

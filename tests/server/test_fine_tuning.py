@@ -4,6 +4,8 @@ with; what the running server makes of the results."""
 import hashlib
 import json
 import random
+import signal
+import subprocess
 import time
 
 import openai
@@ -335,6 +337,67 @@ def test_requests_go_first(client, tuning):
     assert tuning.alive()
     wait_for(lambda: max(seen()) > last, 20)
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+
+
+def tune_there(run_chorus, server, *arguments):
+    return run_chorus("tune", "base", *arguments, "--server", server.url)
+
+
+COMMAND = ("--batch", 4, "--lr", "5e-3", "--rank", 4, "--dropout", "0.1", "--eval-every", 5, "--epochs", 2)
+
+
+def test_the_command(client, tuning, run_chorus, tiny_chat, tmp_path):
+    """`chorus tune --server` gives what `chorus tune` gives."""
+    data = tmp_path / "troll.jsonl"
+    data.write_bytes(lines(7))
+    there = tune_there(run_chorus, tuning, data, "-o", tmp_path / "there", *COMMAND, "--json")
+    assert there.rc == 0, there.stderr
+    assert json.loads(there.stdout)["fine_tuned_model"] == "troll" and "troll" in tuning.models()
+    assert "validation loss" in there.stderr and "done" in there.stderr
+    here = run_chorus("tune", tiny_chat, data, "-o", tmp_path / "here", *COMMAND)
+    assert here.rc == 0, here.stderr
+    files = {"adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "loss.svg"}
+    assert {path.name for path in (tmp_path / "there").iterdir()} == files
+    for name in files - {"adapter_config.json"}:
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
+    used = run_chorus("run", tiny_chat, "--adapter", f"troll={tmp_path / 'there'}", "--use", "troll", "-p", "the fox")
+    assert used.rc == 0, used.stderr
+    again = tune_there(run_chorus, tuning, data, "-o", tmp_path / "again", *COMMAND)
+    assert again.rc == 1 and "another suffix" in again.stderr and again.stderr.count("\n") == 1
+    two = tune_there(run_chorus, tuning, data, data, "--suffix", "x", "-o", tmp_path / "two")
+    assert two.rc == 1 and "--suffix" in two.stderr
+
+
+def test_the_command_is_interrupted(client, tuning, chorus, tmp_path):
+    """Ctrl-C cancels the job."""
+    data = tmp_path / "long.jsonl"
+    data.write_bytes(lines())
+    command = [chorus, "tune", "base", data, "-o", tmp_path / "out", "--server", tuning.url, "--epochs", 10000, "--batch", 1]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (jobs := client.fine_tuning.jobs.list(limit=1).data) and jobs[0].status == "running", 30)
+        job = client.fine_tuning.jobs.list(limit=1).data[0]
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=20)[1]
+    assert process.returncode == 130 and f"the job {job.id} is cancelled" in errors
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "cancelled"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "flags, why",
+    [
+        (("--server", "127.0.0.1:8080"), "http://"),
+        (("--server", "http://"), "http://"),
+        (("--server", "http://127.0.0.1:1"), "Connection refused"),
+        (("--server", "http://127.0.0.1:8080", "--resume"), "excludes"),
+        (("--suffix", "x"), "--server"),
+    ],
+)
+def test_the_command_refuses(run_chorus, tmp_path, flags, why):
+    data = tmp_path / "a.jsonl"
+    data.write_bytes(lines())
+    result = run_chorus("tune", "base", data, "-o", tmp_path / "out", *flags)
+    assert result.rc in (1, 2) and why in result.stderr
 
 
 def test_without_a_directory(server):
