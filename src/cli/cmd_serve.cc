@@ -18,6 +18,8 @@ struct ServeFlags {
   ServerOptions server;
   int queue_seconds = 120, drain_seconds = 10;
   int adapter_memory = 0;  // MiB
+  std::string tune_directory;
+  int tune_memory = 512;  // MiB
   int max_queue = 512, max_sequences = 64;
   bool list_routes = false;
 };
@@ -49,6 +51,13 @@ void add_service_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--served-name", service.served_name, "What the base is called")->capture_default_str();
   command.add_option("--adapter-memory", flags.adapter_memory, "Memory for adapters, in MiB; 0: no bound")
       ->check(CLI::Range(0, 1 << 20));
+  command
+      .add_option("--tune-dir", flags.tune_directory,
+                  "Tune adapters beside serving; jobs and their files are kept here")
+      ->type_name("DIR");
+  command.add_option("--tune-memory", flags.tune_memory, "Memory for a tuning's activations, in MiB")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command.add_option("--max-queue", flags.max_queue, "Answers that wait to be run at most")
       ->check(CLI::Range(0, 100'000))
       ->capture_default_str();
@@ -98,6 +107,11 @@ int run_serve(ServeFlags flags) {
   flags.model.adapter_directory.clear();  // the manager loads it, and goes on watching it
   flags.server.adapters.memory_bytes = static_cast<size_t>(flags.adapter_memory) << 20;
   flags.server.adapters.warn = warn_of_adapter;
+  flags.server.adapters.tuned_directory = flags.tune_directory;
+  flags.server.tuning.directory = flags.tune_directory;
+  flags.server.tuning.base_name = flags.model.model;
+  if (!flags.model.cpus.empty()) flags.server.tuning.cpus = parse_cpus(flags.model.cpus);
+  flags.server.tuning.activation_bytes = static_cast<size_t>(flags.tune_memory) << 20;
   RuntimeOptions runtime_options;
   runtime_options.max_sequences = flags.max_sequences;
   runtime_options.max_queue = flags.max_queue;

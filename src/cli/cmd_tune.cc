@@ -11,12 +11,14 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/tune_report.h"
+#include "cli/tune_server.h"
 #include "cli/tune_sweep.h"
 #include "train/tune_model.h"
 #include "train/tuner.h"
 #include "tuning/tune_data.h"
 #include "tuning/tune_forecast.h"
 #include "tuning/tune_samples.h"
+#include "tuning/tune_settings.h"
 
 namespace chorus {
 namespace {
@@ -31,19 +33,10 @@ struct TuneOptions {
   TrainerLimits limits;
   TunerOptions run;
   TuneSampleOptions samples;
+  ServerTuneOptions server;  // not in use without a URL
   int moments = 32, memory = 512;
   bool check = false, json = false;
 };
-
-TrainOn train_on_named(const std::string& name) {
-  if (name == "all") return TrainOn::kAll;
-  return name == "last" ? TrainOn::kLast : TrainOn::kAssistant;
-}
-
-ScheduleKind schedule_named(const std::string& name) {
-  if (name == "constant") return ScheduleKind::kConstant;
-  return name == "linear" ? ScheduleKind::kLinear : ScheduleKind::kCosine;
-}
 
 // https://no-color.org: set and not empty.
 bool wants_colour() {
@@ -124,6 +117,46 @@ int print_reports(const std::vector<TuneData>& data, bool as_json) {
   }
   if (as_json) std::cout << json::serialize(data.size() == 1 ? reports[0] : json::value(reports)) << '\n';
   return std::ranges::all_of(data, can_be_learned) ? 0 : 1;
+}
+
+// What of the flags goes along to a server.
+TuneSettings settings_of(const TuneOptions& options) {
+  const TuneTask& task = options.task;
+  return {.rank = task.shape.rank,
+          .alpha = task.shape.alpha,
+          .rslora = task.shape.rslora,
+          .dora = task.shape.dora,
+          .targets = options.targets,
+          .layers = options.layers,
+          .dropout = task.dropout,
+          .learning_rate = task.adam.learning_rate,
+          .lr_b_ratio = task.adam.b_ratio,
+          .weight_decay = task.adam.weight_decay,
+          .clip = task.adam.clip_norm,
+          .warmup = task.warmup,
+          .schedule = options.schedule,
+          .moments = options.moments,
+          .epochs = task.epochs,
+          .max_steps = task.max_steps,
+          .batch = task.batch,
+          .eval_every = task.eval_every,
+          .patience = task.patience,
+          .val_split = options.split.validation_share,
+          .train_on = options.train_on,
+          .max_tokens = options.split.max_tokens,
+          .seed = static_cast<int64_t>(task.seed)};
+}
+
+int run_on_server(const TuneOptions& options) {
+  if (options.output.empty()) fail("tune: -o DIR is missing: where the adapter goes");
+  ServerTuneOptions server = options.server;
+  server.model = options.runtime.model;
+  server.data = options.data;
+  server.validation = options.validation;
+  server.output = options.output;
+  server.settings = settings_of(options);
+  server.json = options.json;
+  return tune_on_server(server);
 }
 
 int run(TuneOptions& options) {
@@ -335,13 +368,34 @@ void add_run_flags(CLI::App& command, TuneOptions& options) {
       ->capture_default_str();
 }
 
+// The rest of the flags say how this process tunes.
+void add_server_flags(CLI::App& command, TuneOptions& options) {
+  CLI::Option* server =
+      command
+          .add_option("--server", options.server.url,
+                      "Have a server tune that was started with --tune-dir; MODEL is its name of the base")
+          ->type_name("URL");
+  for (const char* flag :
+       {"--check", "--sweep", "--resume", "--format", "--dtype", "--sample", "--sample-tokens",
+        "--checkpoint-steps", "--rows", "--memory", "--threads", "--cpus", "--exact"}) {
+    server->excludes(command.get_option(flag));
+  }
+  command.add_option("--suffix", options.server.suffix, "The adapter's name there; by default that of DATA")
+      ->type_name("NAME")
+      ->needs(server);
+  command.add_option("--server-key-file", options.server.key_file, "A file with its (admin) key")
+      ->type_name("FILE")
+      ->needs(server);
+}
+
 }  // namespace
 
 void add_tune_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("tune", "Tune LoRA adapters on your data");
   command->footer(
       "Example: chorus tune smollm2 adapters/elf/data.jsonl -o /tmp/elf\n"
-      "         chorus tune smollm2 adapters/elf/data.jsonl --check");
+      "         chorus tune smollm2 adapters/elf/data.jsonl --check\n"
+      "         chorus tune base adapters/elf/data.jsonl -o /tmp/elf --server http://127.0.0.1:8080");
   auto options = std::make_shared<TuneOptions>();
   add_runtime_flags(*command, options->runtime);
   add_data_flags(*command, *options);
@@ -349,9 +403,10 @@ void add_tune_command(CLI::App& app, int& exit_code) {
   add_training_flags(*command, *options);
   add_sample_flags(*command, *options);
   add_run_flags(*command, *options);
+  add_server_flags(*command, *options);
   command->callback([=, &exit_code] {
     options->split.wants_share = command->count("--val-split") > 0;
-    exit_code = run(*options);
+    exit_code = options->server.url.empty() ? run(*options) : run_on_server(*options);
   });
 }
 

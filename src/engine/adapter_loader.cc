@@ -101,4 +101,11 @@ void AdapterLoader::choose_form(LoadedAdapter& loaded, const LoadOptions& option
   if (*loaded.divergence <= kMaxInt8Divergence) loaded.adapter = std::move(int8);
 }
 
+std::string_view without_step(std::string_view name) {
+  const size_t at = name.rfind('@');
+  if (at == std::string_view::npos || at + 1 == name.size()) return name;
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  return std::ranges::all_of(name.substr(at + 1), digit) ? name.substr(0, at) : name;
+}
+
 }  // namespace chorus

@@ -80,4 +80,8 @@ std::vector<std::string> base_warnings(const AdapterBase& made_on, const Adapter
 // Error: not 1 to 64 letters, digits, '.', '_' and '-', or it begins with '.'.
 void require_adapter_name(std::string_view name);
 
+// "elf" of "elf@40", as a step of a tuning is called, whose adapter is elf at the end; of another name, all
+// of it.
+std::string_view without_step(std::string_view name);
+
 }  // namespace chorus

@@ -84,7 +84,8 @@ struct AdapterManager::Impl {
   bool run_job();
 
   FileRoot root_of(const AdapterSource& source) const;
-  void check_name(const std::string& name) const;
+  void check_name(std::string_view name) const;
+  void open(const std::string& name, const AdapterSource& source, bool replace, bool pinned, Done done);
   std::optional<std::string> allowed_path(std::string_view path, AdapterOutcome& outcome) const;
   AdapterLoad read(const AdapterTask& task) const;
   void read_files(const AdapterTask& task, AdapterLoad& load) const;
@@ -169,6 +170,7 @@ bool AdapterManager::Impl::run_job() {
 
 FileRoot AdapterManager::Impl::root_of(const AdapterSource& source) const {
   if (source.origin == AdapterOrigin::kFlag) return {};
+  if (source.origin == AdapterOrigin::kTuned) return {options.tuned_directory, Links::kRefuse};
   const Links links = source.origin == AdapterOrigin::kWatched ? Links::kInside : Links::kRefuse;
   try {
     return {options.directory, links, max_file_bytes};
@@ -177,7 +179,7 @@ FileRoot AdapterManager::Impl::root_of(const AdapterSource& source) const {
   }
 }
 
-void AdapterManager::Impl::check_name(const std::string& name) const {
+void AdapterManager::Impl::check_name(std::string_view name) const {
   loader.require_name(name);
   if (std::ranges::find(options.base_names, name) != options.base_names.end())
     fail("adapter name \"{}\" is the base's", name);
@@ -187,7 +189,8 @@ void AdapterManager::Impl::read_files(const AdapterTask& task, AdapterLoad& load
   const FileRoot root = root_of(task.source);
   const std::string& path = task.source.path;
   load.stamps = adapter_stamps(root, path);
-  if (!task.name.empty()) check_name(task.name);
+  const bool tuned = task.source.origin == AdapterOrigin::kTuned;
+  if (!task.name.empty()) check_name(tuned ? without_step(task.name) : task.name);
   if (!task.failed.empty() && load.stamps == task.failed) {
     load.outcome = task.failure;
     return;
@@ -276,6 +279,30 @@ std::optional<std::string> AdapterManager::Impl::allowed_path(std::string_view p
   return relative;
 }
 
+void AdapterManager::Impl::open(const std::string& name, const AdapterSource& source, bool replace,
+                                bool pinned, Done done) {
+  AdapterOutcome outcome;
+  std::shared_ptr<PendingLoad> load;
+  {
+    const std::lock_guard lock(mutex);
+    for (const auto& other : pending) {
+      const AdapterTask& task = other->task;
+      if (task.name != name || task.source.path != source.path) continue;
+      if (task.replace == replace && other->pinned == pinned) {
+        other->dones.push_back(std::move(done));
+        return;
+      }
+    }
+    const std::optional<AdapterTask> task = table->open(name, source, replace, outcome);
+    if (task) {
+      load = pending.emplace_back(std::make_shared<PendingLoad>(*task, pinned));
+      load->dones.push_back(std::move(done));
+    }
+  }
+  if (load == nullptr) return done(outcome);
+  submit([this, load](bool stopping) { start(load, stopping); });
+}
+
 void AdapterManager::load(const std::string& name, const std::string& path, bool replace, bool pinned,
                           Done done) {
   AdapterOutcome outcome;
@@ -286,24 +313,16 @@ void AdapterManager::load(const std::string& name, const std::string& path, bool
   }
   const std::optional<std::string> relative = impl_->allowed_path(path, outcome);
   if (!relative) return done(outcome);
-  std::shared_ptr<Impl::PendingLoad> load;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    for (const auto& other : impl_->pending) {
-      if (other->task.name != name || other->task.source.path != *relative) continue;
-      if (other->task.replace == replace && other->pinned == pinned) {
-        other->dones.push_back(std::move(done));
-        return;
-      }
-    }
-    const std::optional<AdapterTask> task = impl_->table->open(name, *relative, replace, outcome);
-    if (task) {
-      load = impl_->pending.emplace_back(std::make_shared<Impl::PendingLoad>(*task, pinned));
-      load->dones.push_back(std::move(done));
-    }
+  impl_->open(name, {*relative, AdapterOrigin::kRequest}, replace, pinned, std::move(done));
+}
+
+void AdapterManager::publish(const std::string& name, const std::string& path, Done done) {
+  try {
+    impl_->check_name(without_step(name));
+  } catch (const Error& error) {
+    return done({AdapterProblem::kBadName, error.what()});
   }
-  if (load == nullptr) return done(outcome);
-  impl_->submit([impl = impl_.get(), load](bool stopping) { impl->start(load, stopping); });
+  impl_->open(name, {path, AdapterOrigin::kTuned}, true, false, std::move(done));
 }
 
 void AdapterManager::unload(const std::string& name, bool wait, Done done) {
@@ -362,6 +381,8 @@ std::optional<AdapterStatus> AdapterManager::find(std::string_view name) const {
 }
 
 size_t AdapterManager::resident_bytes() const { return impl_->table->resident_bytes(); }
+
+bool AdapterManager::known(std::string_view name) const { return impl_->table->known(std::string(name)); }
 
 bool AdapterManager::caught_up() const { return impl_->caught_up; }
 

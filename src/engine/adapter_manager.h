@@ -18,7 +18,8 @@ struct AdapterManagerOptions {
   // links. Its entries may be links that stay inside, as the volumes of Kubernetes are made; a path that a
   // client gives goes through no link at all. Files must belong to this user, to root or to its owner.
   std::string directory;
-  size_t memory_bytes = 0;  // of adapters in memory, but for the load at hand; 0: no bound
+  std::string tuned_directory;  // beneath which are those that publish() loads; empty: there are none
+  size_t memory_bytes = 0;      // of adapters in memory, but for the load at hand; 0: no bound
   size_t max_file_bytes = size_t{2} << 30;
   int max_rank = 256;
   int max_adapters = 1024;
@@ -52,6 +53,9 @@ class AdapterManager {
   // Loads NAME from a path relative to the directory (or an absolute one beneath it). `replace`: a name that
   // exists gets the new content for requests from then on; without it, that is kExists.
   void load(const std::string& name, const std::string& path, bool replace, bool pinned, Done done);
+  // Loads NAME, or NAME@STEP (see without_step()), from a path relative to the directory of what was tuned;
+  // in place of what is called so.
+  void publish(const std::string& name, const std::string& path, Done done);
   // The name is gone at once; `done` is called when the last request has let go of it and its memory is
   // free, or at once where `wait` is false. A watched name comes back when its files change.
   void unload(const std::string& name, bool wait, Done done);
@@ -68,6 +72,7 @@ class AdapterManager {
 
   std::vector<AdapterStatus> list() const;  // by name
   std::optional<AdapterStatus> find(std::string_view name) const;
+  bool known(std::string_view name) const;  // loaded, loading or on disk
   size_t resident_bytes() const;  // with versions that were replaced or unloaded and are still in use
   size_t memory_bytes() const { return options_.memory_bytes; }
   int max_adapters() const { return options_.max_adapters; }

@@ -12,10 +12,11 @@
 namespace chorus {
 namespace {
 
-MixPart parse_part(std::string_view text) {
-  const size_t at = text.find('@');
+MixPart parse_part(std::string_view text, const IsAdapter& is_adapter) {
+  if (is_adapter && is_adapter(text)) return {std::string(text), 1};
+  const size_t at = text.rfind('@');
   MixPart part{std::string(text.substr(0, at)), 1};
-  require_adapter_name(part.name);
+  if (!is_adapter || !is_adapter(part.name)) require_adapter_name(part.name);
   if (at == std::string_view::npos) return part;
   const std::string_view number = text.substr(at + 1);
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), part.scale);
@@ -27,11 +28,11 @@ MixPart parse_part(std::string_view text) {
 
 }  // namespace
 
-std::vector<MixPart> parse_mix(std::string_view text) {
+std::vector<MixPart> parse_mix(std::string_view text, const IsAdapter& is_adapter) {
   std::vector<MixPart> parts;
   for (;;) {
     const size_t plus = text.find('+');
-    MixPart part = parse_part(text.substr(0, plus));
+    MixPart part = parse_part(text.substr(0, plus), is_adapter);
     for (const MixPart& other : parts) {
       if (other.name == part.name) fail("adapter mix: {} occurs twice", part.name);
     }

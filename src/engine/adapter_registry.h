@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,9 +21,12 @@ struct MixPart {
   float scale = 1;
 };
 
-// Parses NAME[@SCALE][+NAME[@SCALE]]... Error: an empty or invalid name, a scale that is no number, a name
-// that occurs twice.
-std::vector<MixPart> parse_mix(std::string_view text);
+// Whether an adapter is called so.
+using IsAdapter = std::function<bool(std::string_view name)>;
+
+// Parses NAME[@SCALE][+NAME[@SCALE]]... An adapter may be called NAME@STEP: where one is, that goes before
+// NAME with a scale. Error: an empty or invalid name, a scale that is no number, a name that occurs twice.
+std::vector<MixPart> parse_mix(std::string_view text, const IsAdapter& is_adapter = {});
 
 struct AdapterInfo {
   std::string name;

@@ -112,12 +112,13 @@ AdapterTask AdapterTable::open_task(Entry& entry, AdapterSource source, bool rep
   return task;
 }
 
-std::optional<AdapterTask> AdapterTable::open(const std::string& name, const std::string& path, bool replace,
+std::optional<AdapterTask> AdapterTable::open(const std::string& name, AdapterSource source, bool replace,
                                               AdapterOutcome& outcome) {
   const std::lock_guard lock(mutex_);
   const auto watched = watched_.find(name);
-  const bool from_watch = watched != watched_.end() && watched->second.path == path;
-  AdapterSource source{path, from_watch ? AdapterOrigin::kWatched : AdapterOrigin::kRequest};
+  if (source.origin == AdapterOrigin::kRequest && watched != watched_.end() &&
+      watched->second.path == source.path)
+    source.origin = AdapterOrigin::kWatched;
   const auto it = entries_.find(name);
   if (it != entries_.end()) {
     if (it->second.status.loads > 0 && !replace) {

@@ -20,7 +20,7 @@
 namespace chorus {
 
 // Whose path it is decides how far it may lead.
-enum class AdapterOrigin : uint8_t { kFlag, kWatched, kRequest };
+enum class AdapterOrigin : uint8_t { kFlag, kWatched, kRequest, kTuned };
 struct AdapterSource {
   std::string path;
   AdapterOrigin origin = AdapterOrigin::kRequest;
@@ -74,9 +74,9 @@ class AdapterTable : public std::enable_shared_from_this<AdapterTable> {
   std::optional<AdapterSelection> lease(const std::vector<MixPart>& parts);
   bool known(const std::string& name) const;
 
-  // A task to load `name` from `path` as a client asks; an entry for a new name is there from now on. None:
-  // see the outcome.
-  std::optional<AdapterTask> open(const std::string& name, const std::string& path, bool replace,
+  // A task to load `name` from where a client or a tuning says; an entry for a new name is there from now on.
+  // None: see the outcome.
+  std::optional<AdapterTask> open(const std::string& name, AdapterSource source, bool replace,
                                   AdapterOutcome& outcome);
   // A task to bring `name` into memory again; none: no such name.
   std::optional<AdapterTask> task(const std::string& name);

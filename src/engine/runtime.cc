@@ -101,6 +101,8 @@ const ChatTemplate& Runtime::chat_template() const {
   return *chat_template_;
 }
 
+std::string Runtime::chat_template_hash() const { return template_hash(chat_template_); }
+
 size_t Runtime::kv_bytes() const {
   return static_cast<size_t>(engine_->config().pages) * runner_.kv_page_bytes();
 }

@@ -51,6 +51,7 @@ class Runtime {
   ConstraintCompiler& constraints() { return *constraints_; }  // what answers may be; ends with the stop ids
   // Error: the model has no chat template.
   const ChatTemplate& chat_template() const;
+  std::string chat_template_hash() const;  // see template_hash()
   bool has_chat_template() const { return chat_template_.has_value(); }
   const Model& model() const { return runner_.model(); }
   ModelRunner& runner() { return runner_; }  // for measurements, while the engine is idle

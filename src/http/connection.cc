@@ -201,7 +201,7 @@ void Connection::on_head() {
                   takes_body);
   route_ = verdict.route;
   allowed_origin_ = verdict.allowed_origin;
-  parser_.read_body();
+  parser_.read_body(route_->body_bytes);
   if (!parser_.expects_continue() || parser_.state() != RequestParser::State::kBody || begin_ < end_) return;
   sending_ = kContinue;
   send();

@@ -66,6 +66,7 @@ struct HttpRoute {
   Access access = Access::kUser;
   HttpHandler handler;            // called on an I/O thread; must not compute for long
   bool any_content_type = false;  // POST needs application/json unless this is set
+  size_t body_bytes = 0;          // of a request's body; 0: HttpLimits::body_bytes
 };
 
 struct HttpLimits {

@@ -189,12 +189,13 @@ bool RequestParser::on_head_end() {
   return true;
 }
 
-void RequestParser::read_body() {
+void RequestParser::read_body(size_t most) {
+  body_bytes_ = most > 0 ? most : limits_->body_bytes;
   if (!has_body()) {
     state_ = State::kDone;
     return;
   }
-  if (length_ > limits_->body_bytes) {
+  if (length_ > body_bytes_) {
     fail(413, kBodyTooLarge);
     return;
   }
@@ -214,7 +215,7 @@ bool RequestParser::on_chunk_size(std::string_view line) {
     return fail(400, kBadChunk);
   const auto parsed = std::from_chars(line.data(), line.data() + digits, left_, 16);
   if (parsed.ec != std::errc() || parsed.ptr != line.data() + digits) return fail(400, kBadChunk);
-  if (left_ > limits_->body_bytes - request_.body.size()) return fail(413, kBodyTooLarge);
+  if (left_ > body_bytes_ - request_.body.size()) return fail(413, kBodyTooLarge);
   expected_ = left_ == 0 ? Line::kTrailer : Line::kChunkData;
   return true;
 }

@@ -18,7 +18,8 @@ struct HttpProblem {
 // are how requests are smuggled: lines end in CRLF, nothing is folded, one Content-Length of digits only, no
 // other Transfer-Encoding than `chunked`, trailers are checked and dropped. (Beast's parser unfolds, joins
 // equal lengths and adds trailers to the headers, so it would need the same checks before it.)
-// Memory is bounded by the limits: a head by target_bytes + header_bytes, a body by body_bytes.
+// Memory is bounded by the limits: a head by target_bytes + header_bytes, a body by body_bytes, or
+// by what read_body() was given.
 class RequestParser {
  public:
   enum class State : uint8_t {
@@ -36,8 +37,9 @@ class RequestParser {
   // Takes bytes up to the end of the head or of the request and says how many; none in kHeadDone, kDone and
   // kFailed.
   size_t feed(std::string_view bytes);
-  void read_body();  // in kHeadDone only
-  void reset();      // for the next request
+  // In kHeadDone only. The body may have so many bytes; 0: as the limits say.
+  void read_body(size_t most = 0);
+  void reset();  // for the next request
 
   State state() const { return state_; }
   HttpProblem problem() const { return problem_; }  // in kFailed
@@ -80,8 +82,9 @@ class RequestParser {
   bool chunked_ = false;
   bool has_length_ = false;
   bool expects_continue_ = false;
-  uint64_t length_ = 0;  // Content-Length
-  uint64_t left_ = 0;    // of the body or the chunk
+  size_t body_bytes_ = 0;  // that the body may have
+  uint64_t length_ = 0;    // Content-Length
+  uint64_t left_ = 0;      // of the body or the chunk
 };
 
 }  // namespace chorus

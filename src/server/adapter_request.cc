@@ -15,7 +15,7 @@ std::vector<MixPart> read_mix(std::string_view text, std::string_view param, con
     refuse(param, "{} has {} bytes; at most {}", param, text.size(), kMaxNameBytes);
   if (is_base(text, names)) return {};
   try {
-    return parse_mix(text);
+    return parse_mix(text, names.is_adapter);
   } catch (const Error&) {
     // What cannot be a name is no name of ours: clients know how to handle that answer.
     refuse_model(text, param);
@@ -24,7 +24,8 @@ std::vector<MixPart> read_mix(std::string_view text, std::string_view param, con
 
 void add_part(std::vector<MixPart>& parts, std::string_view name, float scale, std::string_view param,
               const SelectionNames& names) {
-  if (name.find_first_of("@+") != std::string_view::npos)
+  const bool is_step = names.is_adapter && names.is_adapter(name);
+  if (name.find_first_of("@+") != std::string_view::npos && !is_step)
     refuse(param, "{} must be one adapter's name; its weight stands apart", param);
   if (is_base(name, names)) refuse(param, "{}: {} is the base, no adapter", param, printable(name));
   if (std::ranges::find(parts, name, &MixPart::name) != parts.end())

@@ -22,6 +22,7 @@ struct SelectionNames {
   std::vector<std::string> base_names;  // the first is how answers call the base
   // The adapter of llama-server's "lora": [{"id"}]; null: no ids are known.
   std::function<std::optional<std::string>(int64_t id)> name_of_id;
+  IsAdapter is_adapter = {};  // null: none is called NAME@STEP
   // What a request to the base gets that selects nothing; null: nothing.
   std::function<std::vector<MixPart>()> base_default;
 };

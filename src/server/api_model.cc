@@ -15,7 +15,7 @@ AdapterSelection acquire(Runtime& runtime, const AdapterRequest& wanted) {
 
 }  // namespace
 
-ApiModel api_model(Runtime& runtime, const std::string& name, LoraIds* lora) {
+ApiModel api_model(Runtime& runtime, const std::string& name, LoraIds* lora, const AdapterManager* adapters) {
   ApiModel model{
       .name = name,
       .tokenizer = runtime.tokenizer(),
@@ -37,6 +37,8 @@ ApiModel api_model(Runtime& runtime, const std::string& name, LoraIds* lora) {
     model.names.name_of_id = [lora](int64_t id) { return lora->name_of(id); };
     model.names.base_default = [lora] { return lora->defaults(); };
   }
+  if (adapters != nullptr)
+    model.names.is_adapter = [adapters](std::string_view text) { return adapters->known(text); };
   return model;
 }
 

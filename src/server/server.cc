@@ -39,8 +39,8 @@ std::string_view access_name(Access access) {
 
 }  // namespace
 
-// Members are destroyed from the last to the first: the loader, whose callbacks come back to the work queue,
-// then the queue, whose work submits, then delivery.
+// Members are destroyed from the last to the first: the jobs, which use the loader, the loader, whose
+// callbacks come back to the work queue, then the queue, whose work submits, then delivery.
 struct Server::Parts {
   Parts(Runtime& runtime, const ServerOptions& options, HttpServer& http)
       : slots(options.service.key_concurrency),
@@ -48,16 +48,20 @@ struct Server::Parts {
         delivery(runtime.engine(), http),
         work(options.service.workers, kMaxWaitingWork),
         adapters(runtime.adapters(), options.adapters),
+        tuning(options.tuning.directory.empty()
+                   ? nullptr
+                   : std::make_unique<TuningJobs>(runtime, adapters, options.tuning)),
         services{.options = options.service,
                  .runtime = runtime,
                  .adapters = adapters,
-                 .model = api_model(runtime, options.service.served_name, &lora),
+                 .model = api_model(runtime, options.service.served_name, &lora, &adapters),
                  .metrics = metrics,
                  .delivery = delivery,
                  .work = work,
                  .slots = slots,
                  .lora = lora,
                  .http = http,
+                 .tuning = tuning.get(),
                  .draining = draining,
                  .started = std::time(nullptr)} {}
   ~Parts() { work.join(); }
@@ -68,6 +72,7 @@ struct Server::Parts {
   Delivery delivery;
   WorkQueue work;
   AdapterManager adapters;
+  std::unique_ptr<TuningJobs> tuning;
   std::atomic<bool> draining{false};
   const Services services;
 };
@@ -94,7 +99,10 @@ std::vector<std::string> Server::route_lines() const {
 }
 
 void Server::drain() {
-  if (parts_ != nullptr) parts_->draining = true;
+  if (parts_ != nullptr) {
+    parts_->draining = true;
+    if (parts_->tuning) parts_->tuning->stop();
+  }
   http_->drain({"/health", "/ready", "/metrics"});
 }
 

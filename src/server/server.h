@@ -17,6 +17,7 @@ struct ServerOptions {
   HttpOptions http;
   ServiceOptions service;
   AdapterManagerOptions adapters;
+  TuningOptions tuning;
 };
 
 // The whole server: one model, its adapters, HTTP. Constructed in the order in which one part needs the

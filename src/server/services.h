@@ -13,6 +13,7 @@
 #include "server/metrics.h"
 #include "server/openai_request.h"
 #include "server/work_queue.h"
+#include "tuning/tuning_jobs.h"
 
 namespace chorus {
 
@@ -37,6 +38,7 @@ struct Services {
   KeySlots& slots;
   LoraIds& lora;
   HttpServer& http;
+  TuningJobs* tuning;  // null: the server was given no directory for it
   std::atomic<bool>& draining;
   const int64_t started;  // seconds since 1970
 };
@@ -61,5 +63,6 @@ std::vector<HttpRoute> generation_routes(const Services& services);
 std::vector<HttpRoute> text_routes(const Services& services);
 std::vector<HttpRoute> adapter_routes(const Services& services);
 std::vector<HttpRoute> status_routes(const Services& services);
+std::vector<HttpRoute> tuning_routes(const Services& services);
 
 }  // namespace chorus

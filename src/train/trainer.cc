@@ -104,6 +104,7 @@ struct Trainer::Impl {
   PassLimits limits;
   TrainingPass pass;
   std::deque<Run> runs;  // they stay where they are
+  bool whole = true;     // see Trainer::whole
 };
 
 PassLimits Trainer::Impl::pass_limits(const std::vector<TuneTask>& tasks, const TrainerLimits& wanted) const {
@@ -252,6 +253,9 @@ Trainer::Trainer(const Model& model, const Kernels& kernels, ThreadTeam& team, s
 Trainer::~Trainer() = default;
 Trainer::Trainer(Trainer&&) noexcept = default;
 
+void Trainer::set_gate(std::function<void()> gate) { impl_->pass.set_between(std::move(gate)); }
+bool Trainer::whole() const { return impl_->whole; }
+
 size_t Trainer::size() const { return impl_->runs.size(); }
 const TuneTask& Trainer::task(size_t index) const { return impl_->runs[index].task; }
 const TuneState& Trainer::state(size_t index) const { return impl_->runs[index].state; }
@@ -285,7 +289,9 @@ int64_t Trainer::step(const std::function<void(size_t)>& evaluated) {
     losses[run] += sums[i];
     labels[run] += pieces[i].example->labels;
   }
+  impl_->whole = false;
   for (const size_t i : active) impl_->finish_step(i, losses[i] / labels[i], evaluated);
+  impl_->whole = true;
   return tokens;
 }
 

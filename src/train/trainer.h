@@ -50,6 +50,9 @@ struct TuneState {
   bool done() const { return stopped || step >= steps; }
 };
 
+// Thrown by a gate: see Trainer::set_gate.
+struct TrainingStopped {};
+
 // Tunes adapters on a base that is only read. What it computes is a function of model, kernels, tasks and
 // limits.rows alone: not of the number of threads, of memory, or of pauses between which it was saved.
 class Trainer {
@@ -59,6 +62,13 @@ class Trainer {
           const TrainerLimits& limits);
   ~Trainer();
   Trainer(Trainer&&) noexcept;
+
+  // Called between pieces of work of a layer at most: `gate` returns when the next may begin, or throws
+  // TrainingStopped, which step() and loss() let through. Without one a pass is done in one go.
+  void set_gate(std::function<void()> gate);
+  // False after a step that the gate stopped behind its optimizer step, in an evaluation: to go on, or to be
+  // saved, it lacks that. A step stopped before is as if it had not begun.
+  bool whole() const;
 
   size_t size() const;
   const TuneTask& task(size_t index) const;

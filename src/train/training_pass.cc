@@ -53,8 +53,10 @@ struct TrainingPass::Impl {
        bool exact);
 
   void start(ThreadTeam& team, const TrainingBatch& of, std::span<Trainee> adapters, bool with_dropout);
-  void forward(Stream& s, bool keep);
-  void head(Stream& s, std::span<double> nll, bool backward);
+  template <typename F>
+  void run_pieces(ThreadTeam& team, int count, const F& piece);
+  void forward(Stream& s, int index, bool keep);
+  void head(Stream& s, const HeadChunk& chunk, std::span<double> nll, bool backward);
   void head_backward(Stream& s, const HeadChunk& chunk);
   void head_adapters_backward(Stream& s, const HeadChunk& chunk);
   void cut_labels();
@@ -105,6 +107,7 @@ struct TrainingPass::Impl {
   std::vector<float> weights;
   std::vector<uint64_t> label_keys;
   std::vector<HeadChunk> chunks;
+  std::function<void()> between;
 };
 
 TrainingPass::Impl::Impl(const Model& m, const Kernels& kn, const TrainingKernels& tr, const PassLimits& l,
@@ -158,13 +161,27 @@ void TrainingPass::Impl::start(ThreadTeam& team, const TrainingBatch& of, std::s
   transformer.begin(team, step, std::move(lora_input));
 }
 
-void TrainingPass::Impl::forward(Stream& s, bool keep) {
-  transformer.embed(s);
-  const int lowest = lowest_layer();
-  for (int i = 0; i < static_cast<int>(config.layers.size()); ++i) {
-    const bool kept = keep && i >= lowest;
-    transformer.layer(s, i, kept ? memory.tapes[static_cast<size_t>(i)] : LayerTape{});
+// Runs piece(stream, 0), ... on all members: in one run of the team, or, where somebody is to be asked in
+// between, in one for each. A piece ends with a sync.
+template <typename F>
+void TrainingPass::Impl::run_pieces(ThreadTeam& team, int count, const F& piece) {
+  const auto run = [&](int begin, int end) {
+    team.run([&](TeamMember& member) {
+      Stream s{&member, nullptr};
+      for (int i = begin; i < end; ++i) piece(s, i);
+    });
+  };
+  if (!between) return run(0, count);
+  for (int i = 0; i < count; ++i) {
+    between();
+    run(i, i + 1);
   }
+}
+
+void TrainingPass::Impl::forward(Stream& s, int index, bool keep) {
+  if (index == 0) transformer.embed(s);
+  const bool kept = keep && index >= lowest_layer();
+  transformer.layer(s, index, kept ? memory.tapes[static_cast<size_t>(index)] : LayerTape{});
 }
 
 int TrainingPass::Impl::lowest_layer() const {
@@ -181,30 +198,28 @@ void TrainingPass::Impl::clear(const Stream& s, float* values, int rows, int col
   std::fill(values + begin * cols, values + end * cols, 0.0f);
 }
 
-// The loss of the labels, some rows at a time, so that logits never stand for more; and what it gives back to
-// the residual stream.
-void TrainingPass::Impl::head(Stream& s, std::span<double> nll, bool backward) {
-  if (backward) clear(s, memory.dx, batch->rows(), config.hidden);
-  for (const HeadChunk& chunk : chunks) {
-    const size_t first = chunk.first;
-    LoraInput lora_input;
-    if (dropping && !chunk.parts.empty()) {
-      lora_input = [this, &chunk](Stream& stream, InputGroup group, int layer, const float* x, int cols) {
-        return drop(stream, rows_of(chunk), group, layer, x, cols);
-      };
-    }
-    transformer.head(s, std::span<const int32_t>(label_rows).subspan(first, chunk.count), memory.logits,
-                     chunk.segments, lora_input);
-    t.cross_entropy(s, {.logits = memory.logits,
-                        .labels = labels.data() + first,
-                        .weights = backward ? weights.data() + first : nullptr,
-                        .soft_cap = config.final_soft_cap,
-                        .rows = static_cast<int>(chunk.count),
-                        .vocab = config.vocab,
-                        .nll = nll.data() + first});
-    k.sync(s);
-    if (backward) head_backward(s, chunk);
+// The loss of some labels, so that logits never stand for more; and what it gives back to the residual
+// stream, which begins with none at the first of them.
+void TrainingPass::Impl::head(Stream& s, const HeadChunk& chunk, std::span<double> nll, bool backward) {
+  if (backward && chunk.first == 0) clear(s, memory.dx, batch->rows(), config.hidden);
+  const size_t first = chunk.first;
+  LoraInput lora_input;
+  if (dropping && !chunk.parts.empty()) {
+    lora_input = [this, &chunk](Stream& stream, InputGroup group, int layer, const float* x, int cols) {
+      return drop(stream, rows_of(chunk), group, layer, x, cols);
+    };
   }
+  transformer.head(s, std::span<const int32_t>(label_rows).subspan(first, chunk.count), memory.logits,
+                   chunk.segments, lora_input);
+  t.cross_entropy(s, {.logits = memory.logits,
+                      .labels = labels.data() + first,
+                      .weights = backward ? weights.data() + first : nullptr,
+                      .soft_cap = config.final_soft_cap,
+                      .rows = static_cast<int>(chunk.count),
+                      .vocab = config.vocab,
+                      .nll = nll.data() + first});
+  k.sync(s);
+  if (backward) head_backward(s, chunk);
 }
 
 // The labels in chunks that the limits allow, with the rows of each that an adapter of the head is on.
@@ -548,19 +563,20 @@ TrainingPass::TrainingPass(const Model& model, const Kernels& kernels, const Tra
     : impl_(std::make_unique<Impl>(model, kernels, training, limits, threads, exact)) {}
 TrainingPass::~TrainingPass() = default;
 
+void TrainingPass::set_between(std::function<void()> between) { impl_->between = std::move(between); }
+
 void TrainingPass::run(ThreadTeam& team, const TrainingBatch& batch, std::span<Trainee> trainees,
                        std::span<double> nll) {
   assert(nll.size() >= batch.labels.size());
   Impl& impl = *impl_;
   impl.start(team, batch, trainees, true);
-  team.run([&](TeamMember& member) {
-    Stream s{&member, nullptr};
-    impl.forward(s, true);
-    impl.head(s, nll, true);
-    const int lowest = impl.lowest_layer();
-    for (int i = static_cast<int>(impl.config.layers.size()) - 1; i >= lowest; --i) {
-      impl.layer_backward(s, i, impl.memory.tapes[static_cast<size_t>(i)], i == lowest);
-    }
+  const int layers = static_cast<int>(impl.config.layers.size()), lowest = impl.lowest_layer();
+  const int heads = static_cast<int>(impl.chunks.size()), back = layers + heads;
+  impl.run_pieces(team, back + layers - lowest, [&](Stream& s, int i) {
+    if (i < layers) return impl.forward(s, i, true);
+    if (i < back) return impl.head(s, impl.chunks[static_cast<size_t>(i - layers)], nll, true);
+    const int layer = layers - 1 - (i - back);
+    impl.layer_backward(s, layer, impl.memory.tapes[static_cast<size_t>(layer)], layer == lowest);
   });
 }
 
@@ -569,10 +585,10 @@ void TrainingPass::evaluate(ThreadTeam& team, const TrainingBatch& batch, std::s
   assert(nll.size() >= batch.labels.size());
   Impl& impl = *impl_;
   impl.start(team, batch, trainees, false);
-  team.run([&](TeamMember& member) {
-    Stream s{&member, nullptr};
-    impl.forward(s, false);
-    impl.head(s, nll, false);
+  const int layers = static_cast<int>(impl.config.layers.size());
+  impl.run_pieces(team, layers + static_cast<int>(impl.chunks.size()), [&](Stream& s, int i) {
+    if (i < layers) return impl.forward(s, i, false);
+    impl.head(s, impl.chunks[static_cast<size_t>(i - layers)], nll, false);
   });
 }
 

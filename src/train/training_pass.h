@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -40,6 +41,11 @@ class TrainingPass {
   TrainingPass(const Model& model, const Kernels& kernels, const TrainingKernels& training,
                const PassLimits& limits, int threads, bool exact = false);
   ~TrainingPass();
+
+  // From now on `between` is called before each layer and each chunk of labels, forward and back, on the
+  // thread that calls run() or evaluate(), while no other member of the team works. What it throws ends them:
+  // the gradients then hold a part. Empty: a pass is one run of the team.
+  void set_between(std::function<void()> between);
 
   // Adds each trainee's gradient of the weighted loss; nll[i] is that of labels[i], without its weight. The
   // same bytes at any number of threads.

@@ -97,6 +97,11 @@ TuneModel::Forward TuneModel::forward(int pages, const StepLimits& limits) {
   };
 }
 
+Trainer make_trainer(const Model& model, ThreadTeam& team, std::vector<TuneTask> tasks,
+                     const TrainerLimits& limits) {
+  return {model, choose_kernels(), team, std::move(tasks), limits};
+}
+
 void set_targets(LoraShape& shape, const std::string& targets, const std::string& layers, int model_layers) {
   shape.layers = parse_layers(layers, model_layers);
   if (std::optional<std::vector<Target>> listed = listed_targets(targets)) {

@@ -38,6 +38,10 @@ class TuneModel {
   Model model_;
 };
 
+// A trainer on a model that somebody has loaded, with this machine's kernels. All must outlive it.
+Trainer make_trainer(const Model& model, ThreadTeam& team, std::vector<TuneTask> tasks,
+                     const TrainerLimits& limits);
+
 // What a LoRA is on, out of a model of so many layers: "all-linear", names as "q_proj,v_proj", or a regular
 // expression for the whole names of modules, as PEFT's target_modules; of those, the ones in `layers` (see
 // parse_layers) and the head, lm_head. Error: neither a name nor an expression; one that matches nothing.

@@ -44,6 +44,7 @@ class Tuning {
         metrics_(options.output + "/metrics.jsonl") {}
 
   TuneEnd run();
+  TuneEnd run_until_stopped();
 
  private:
   void begin();
@@ -169,10 +170,19 @@ TuneEnd Tuning::run() {
   return TuneEnd::kDone;
 }
 
+TuneEnd Tuning::run_until_stopped() {
+  try {
+    return run();
+  } catch (const TrainingStopped&) {
+    if (trainer_.whole()) save();
+    return TuneEnd::kInterrupted;
+  }
+}
+
 }  // namespace
 
 TuneEnd tune(Trainer& trainer, const TunerOptions& options, const TunerEvents& events) {
-  return Tuning(trainer, options, events).run();
+  return Tuning(trainer, options, events).run_until_stopped();
 }
 
 TuneVerdict judge(Trainer& trainer) {

@@ -40,9 +40,10 @@ struct TuneVerdict {
 enum class TuneEnd : uint8_t { kDone, kInterrupted };
 
 // Runs the trainer to its end: checkpoints, metrics.jsonl, loss.svg, and the adapters at their best step when
-// it is done. Interrupted, it saves a checkpoint after the step at hand. A checkpoint that cannot be written
-// is told of, and the run goes on. Error: there is an unfinished run in the directory and `resume` is not
-// set; what load_checkpoint refuses; a loss that is not a number; results that cannot be written.
+// it is done. Interrupted, it saves a checkpoint after the step at hand; stopped by the trainer's gate, of
+// the step before, if it can be (see Trainer::whole): else the last one counts. A checkpoint that cannot be
+// written is told of, and the run goes on. Error: there is an unfinished run in the directory and `resume` is
+// not set; what load_checkpoint refuses; a loss that is not a number; results that cannot be written.
 TuneEnd tune(Trainer& trainer, const TunerOptions& options, const TunerEvents& events);
 
 // Of a run that is done.

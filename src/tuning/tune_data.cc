@@ -14,8 +14,9 @@ std::vector<TokenizedExample> chosen(const TokenizedDataset& tokens, const std::
   return out;
 }
 
-// "adapters/elf/data.jsonl" is of the adapter elf, "pirate.jsonl" of pirate.
-std::string name_of_path(const std::string& path) {
+}  // namespace
+
+std::string adapter_name_of(const std::string& path) {
   std::filesystem::path at = std::filesystem::path(path).lexically_normal();
   if (!at.has_filename()) at = at.parent_path();
   const std::string stem = at.stem().string();
@@ -23,24 +24,26 @@ std::string name_of_path(const std::string& path) {
   return (stem == "data" || stem == "train") && !folder.empty() ? folder : stem;
 }
 
-}  // namespace
-
 TuneData read_tune_data(const std::string& path, const TextFiles& text, const TuneDataOptions& options) {
+  return read_tune_data(path, text.tokenizer, text.chat_template ? &*text.chat_template : nullptr, options);
+}
+
+TuneData read_tune_data(const std::string& path, const Tokenizer& tokenizer,
+                        const ChatTemplate* chat_template, const TuneDataOptions& options) {
   const TokenizeOptions tokenize{options.train_on, options.max_tokens};
   Dataset dataset = read_dataset({path});
   const int first_validation_file = static_cast<int>(dataset.files.size());
   if (!options.validation.empty()) append_dataset(dataset, read_dataset(options.validation));
-  const ChatTemplate* chat_template = text.chat_template ? &*text.chat_template : nullptr;
-  const TokenizedDataset tokens = tokenize_dataset(dataset, text.tokenizer, chat_template, tokenize);
+  const TokenizedDataset tokens = tokenize_dataset(dataset, tokenizer, chat_template, tokenize);
   const std::vector<ContentKeys> keys = content_keys(dataset, tokens);
   const bool held_back = options.validation.empty() && options.validation_share > 0;
   const Split split = held_back ? split_validation(keys, options.validation_share, options.seed)
                                 : split_by_file(tokens, first_validation_file);
   const bool wants_validation = (held_back && options.wants_share) || !options.validation.empty();
-  return {.name = name_of_path(path),
+  return {.name = adapter_name_of(path),
           .train = chosen(tokens, split.train),
           .validation = chosen(tokens, split.validation),
-          .report = examine({dataset, tokens, split, keys, text.tokenizer, tokenize, wants_validation})};
+          .report = examine({dataset, tokens, split, keys, tokenizer, tokenize, wants_validation})};
 }
 
 }  // namespace chorus

@@ -19,6 +19,10 @@ struct TuneDataOptions {
   uint64_t seed = 0;
 };
 
+// What the adapter of a file or directory is called: "adapters/elf/data.jsonl" is of elf, "pirate.jsonl" of
+// pirate.
+std::string adapter_name_of(const std::string& path);
+
 // The data of one adapter, split, and what the doctor says of them.
 struct TuneData {
   std::string name;  // of the file or directory, without its ending
@@ -26,6 +30,9 @@ struct TuneData {
   DoctorReport report;
 };
 
+// `chat_template` may be null if no example needs it.
+TuneData read_tune_data(const std::string& path, const Tokenizer& tokenizer,
+                        const ChatTemplate* chat_template, const TuneDataOptions& options);
 TuneData read_tune_data(const std::string& path, const TextFiles& text, const TuneDataOptions& options);
 
 }  // namespace chorus
