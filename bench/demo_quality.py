@@ -23,7 +23,7 @@ import tempfile
 
 SAMPLING = {"temperature": 0.6, "min_p": 0.1, "repetition_penalty": 1.05}
 PARTS = ["Title:", "Act 1:", "Act 2:", "Act 3:", "The turn:", "Ending:"]
-STYLES = "photo|painting|illustration|watercolor|render|film still|sketch|drawing|woodcut|print|gouache|engraving|comic|pixel art|cinematic|ink|art|portrait|collage|mural|poster"
+STYLES = "photo|painting|illustration|watercolor|render|rendering|animation|film still|sketch|drawing|woodcut|print|gouache|engraving|comic|pixel art|cinematic|ink|art|portrait|collage|mural|poster"
 SMALL = set("a an and are as at by for from her his in into is it its of on or over she he that the their them they this through to under up was who with".split())
 LINES = [
     "Who goes there?", "What do you think of the king?", "Can you help me?", "Tell me about your past.", "Is it safe to travel at night?",
@@ -63,7 +63,8 @@ def story_parts(text):
 
 
 def content_words(text):
-    return {word[:5] for word in re.findall(r"[a-z]+", text.lower()) if word not in SMALL and len(word) > 2}
+    """By their first four letters: walks and walking are one."""
+    return {word[:4] for word in re.findall(r"[a-z]+", text.lower()) if word not in SMALL and len(word) > 2}
 
 
 def prompt_properties(text, scene, tokens):
@@ -85,18 +86,21 @@ def prompt_properties(text, scene, tokens):
 
 
 class NaiveBayes:
+    """Of the words that stand in two texts or more, each counted once a text."""
+
     def __init__(self, texts):
-        self.counts = {name: collections.Counter(w for text in own for w in self.words(text)) for name, own in texts.items()}
-        self.vocabulary = set().union(*self.counts.values())
+        counts = {name: collections.Counter(w for text in own for w in self.words(text)) for name, own in texts.items()}
+        self.vocabulary = {w for w, count in sum(counts.values(), collections.Counter()).items() if count >= 2}
+        self.counts = {name: collections.Counter({w: own[w] for w in self.vocabulary}) for name, own in counts.items()}
 
     @staticmethod
     def words(text):
-        return re.findall(r"[a-z']+|[?!]", text.lower())
+        return set(re.findall(r"[a-z']+|[?!]", text.lower()))
 
     def most_likely(self, text):
         def score(name):
-            own = self.counts[name]
-            return sum(math.log((own[w] + 0.5) / (own.total() + 0.5 * len(self.vocabulary))) for w in self.words(text) if w in self.vocabulary)
+            own, words = self.counts[name], self.words(text) & self.vocabulary
+            return sum(math.log((own[w] + 0.5) / (own.total() + 0.5 * len(self.vocabulary))) for w in words)
 
         return max(self.counts, key=score)
 

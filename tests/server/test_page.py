@@ -132,10 +132,12 @@ def test_languages(open_page, real):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_overflows(open_page, real, width):
     page = open_page(real, viewport={"width": width, "height": 800})
-    for view in ("adapters", "chat", "live"):
+    for view in ("adapters", "story", "chat", "live"):
         button = page.locator(f".views button[data-view={view}]")
-        if button.is_visible():
-            button.click()
+        room = page.locator(f".rooms button[data-room={view}]")
+        for one in (button, room):
+            if one.count() and one.is_visible():
+                one.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
 
 
@@ -171,7 +173,9 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read(open_page, real, scheme):
     page = open_page(real, color_scheme=scheme, viewport={"width": 1280, "height": 900})
-    assert page.evaluate(CONTRAST) == []
+    for room in ("chat", "story"):
+        page.locator(f".rooms button[data-room={room}]").click()
+        assert page.evaluate(CONTRAST) == []
 
 
 def test_by_keyboard(open_page, real):
@@ -202,3 +206,95 @@ def test_an_adapter_is_loaded_and_unloaded(open_page, start_tiny, fleet_director
     assert json.loads(server.get("/v1/models").text)["data"]
     page.close()
     assert server.stop() == 0
+
+
+def open_story(page):
+    page.locator(".rooms button[data-room=story]").click()
+    until(page, "document.querySelectorAll('#story-voices input:checked').length === 2")
+
+
+def sing(page, premise, seed=7):
+    page.fill("#premise", premise)
+    page.fill("#story-seed", str(seed))
+    page.press("#premise", "Control+Enter")
+    until(page, "document.querySelectorAll('#columns .column').length === 2")
+    until(page, "!document.querySelector('#sing').disabled", 90)
+
+
+def column_texts(page):
+    return page.locator("#columns .column").all_inner_texts()
+
+
+def test_a_story(open_page, real):
+    """Premise, concept by the base, two voices of one batch, measured beside one by one; kept over a reload."""
+    page = open_page(real, viewport={"width": 1400, "height": 900})
+    open_story(page)
+    page.locator("#premise-examples button").first.click()
+    page.locator("#expand").click()
+    until(page, "!document.querySelector('#expand').disabled")
+    concept = page.input_value("#concept")
+    assert len(concept) > 40
+    steps, rows = (real.metrics().sum(f"chorus:engine_{what}_total") for what in ("steps", "rows"))
+    sing(page, page.input_value("#premise"))
+    together = [real.metrics().sum(f"chorus:engine_{what}_total") for what in ("steps", "rows")]
+    assert together[1] - rows > 1.2 * (together[0] - steps)  # the two were in the same steps, by the server's own count
+    story, picture = column_texts(page)
+    assert re.search("Act 1\n", story) and "seed 7" in story and "," in picture and "seed 8" in picture
+    assert float(page.locator("#meter-rows").inner_text()) > 1
+    page.locator("#one-by-one").click()
+    until(page, "document.querySelector('#meter-text').textContent.includes('×')", 60)
+    page.reload()
+    until(page, "document.querySelectorAll('#columns .column').length === 2")
+    assert column_texts(page) == [story, picture] and page.input_value("#concept") == concept
+    assert "×" in page.locator("#meter-text").inner_text() and page.locator("#takes li").count() == 1
+
+
+def test_takes(open_page, real):
+    """Equal seeds give equal takes; each can be shown again, starred, written out and thrown away."""
+    page = open_page(real, viewport={"width": 1400, "height": 900}, accept_downloads=True)
+    open_story(page)
+    for premise in ("A knight loses his shadow.", "A baker finds a map in the bread.", "A knight loses his shadow."):
+        sing(page, premise)
+    first, again = page.locator("#takes li").nth(2), page.locator("#takes li").nth(0)
+    said = page.locator("#columns .text").all_text_contents()
+    first.locator(".pick").click()
+    assert page.locator("#columns .text").all_text_contents() == said and page.input_value("#premise") == "A knight loses his shadow."
+    first.locator("button[aria-pressed]").click()
+    playwright.expect(first.locator("button[aria-pressed]")).to_have_attribute("aria-pressed", "true")
+    with page.expect_download() as download:
+        again.get_by_role("button", name="JSON").click()
+    take = json.loads(open(download.value.path()).read())
+    said = real.post("/v1/chorus", take["body"]).json()["voices"]
+    assert [voice["text"] for voice in said] == [voice["text"] for voice in take["voices"]]
+    again.get_by_role("button", name="Delete").click()
+    playwright.expect(page.locator("#takes li")).to_have_count(2)
+
+
+def test_a_story_that_is_cut(open_page, real):
+    """The page closes amid the voices: what had come by then is there again, and said to be broken off."""
+    page = open_page(real, viewport={"width": 1400, "height": 900})
+    open_story(page)
+    page.fill("#premise", "A lighthouse keeper finds a letter that is addressed to the sea.")
+    page.locator("#sing").click()
+    until(page, "[...document.querySelectorAll('#columns .text')].some((e) => e.textContent.length > 20)")
+    page.locator("#story-stop").click()
+    until(page, "!document.querySelector('#sing').disabled")
+    kept = column_texts(page)
+    page.reload()
+    until(page, "document.querySelectorAll('#columns .column').length === 2")
+    assert column_texts(page) == kept and any("broken off" in text for text in kept)
+    real.wait_idle(20)
+
+
+def test_composing_never_sends(open_page, real):
+    """Enter that ends a composition of an input method is the input method's."""
+    page = open_page(real)
+    open_story(page)
+    page.focus("#premise")
+    input_method = page.context.new_cdp_session(page)
+    input_method.send("Input.imeSetComposition", {"text": "ㄍㄨˋ", "selectionStart": 3, "selectionEnd": 3})
+    enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 229, "modifiers": 2}
+    input_method.send("Input.dispatchKeyEvent", {"type": "keyDown", **enter})
+    input_method.send("Input.insertText", {"text": "故事"})
+    assert page.input_value("#premise") == "故事" and page.locator("#columns .column").count() == 0
+    assert not page.locator("#sing").is_disabled()

@@ -78,6 +78,18 @@ export async function* streamChat(body, signal) {
   throw new ApiError(0, "");
 }
 
+/** Streams many voices over one prompt: yields each event's object; ends after [DONE]. Throws ApiError. */
+export async function* streamChorus(body, signal) {
+  const response = await post("/v1/chorus", {...body, stream: true}, signal);
+  for await (const data of serverSentEvents(response.body)) {
+    if (data === "[DONE]") return;
+    const event = JSON.parse(data);
+    if (event.error && !event.voice) throw new ApiError(response.status, event.error.message);
+    yield event;
+  }
+  throw new ApiError(0, "");
+}
+
 /** The data of each server-sent event of a body. Characters and lines may be cut anywhere. */
 export async function* serverSentEvents(stream) {
   const reader = stream.getReader();

@@ -7,8 +7,10 @@ import {onLanguage, switchLanguage, t, translate} from "./i18n.js";
 import {startMix} from "./mix.js";
 import {startMonitor} from "./monitor.js";
 import {onState, state} from "./state.js";
+import {startStory} from "./story.js";
 
 const kThemes = ["auto", "light", "dark"];
+const kRooms = ["story", "chat"];  // of which one is seen, on a wide screen between the panels at its sides
 const root = document.documentElement;
 
 let status = "connecting";
@@ -28,6 +30,13 @@ function setStatus(value) {
 
 function show(view) {
   document.body.dataset.view = view;
+  if (kRooms.includes(view)) {
+    document.body.dataset.room = view;
+    localStorage.setItem("chorus.room", view);
+  }
+  for (const button of document.querySelectorAll(".rooms button")) {
+    button.setAttribute("aria-current", String(button.dataset.room === document.body.dataset.room));
+  }
   for (const button of document.querySelectorAll(".views button")) {
     button.setAttribute("aria-current", String(button.dataset.view === view));
   }
@@ -103,10 +112,14 @@ startAdapters(() => {
   $("prompt").focus();
 });
 startChat();
+startStory();
+for (const button of document.querySelectorAll(".rooms button")) {
+  button.addEventListener("click", () => show(button.dataset.room));
+}
 for (const button of document.querySelectorAll(".views button")) {
   button.addEventListener("click", () => show(button.dataset.view));
 }
-show("chat");
+show(kRooms.includes(localStorage.getItem("chorus.room")) ? localStorage.getItem("chorus.room") : "chat");
 onState(drawStatus);
 connect();
 startMonitor(onScrape);
