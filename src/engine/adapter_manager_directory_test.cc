@@ -167,5 +167,30 @@ TEST_F(ManagerTest, MoreAdaptersThanAllowed) {
   EXPECT_TRUE(eventually([&] { return status("c").residency == Residency::kReady; }));
 }
 
+TEST_F(ManagerTest, WhatWasTunedIsPublishedByNameAndStep) {
+  std::filesystem::create_directories(directory_ / "tuned/a");
+  put("all_linear", "tuned/a/elf@40");
+  options_.tuned_directory = directory_ / "tuned";
+  options_.directory.clear();
+  start();
+  const auto publish = [&](const std::string& name, const std::string& path) {
+    auto answer = std::make_shared<std::promise<AdapterOutcome>>();
+    manager_->publish(name, path, [=](const AdapterOutcome& o) { answer->set_value(o); });
+    return await(answer->get_future()).problem;
+  };
+  EXPECT_EQ(publish("elf@40", "a/elf@40"), AdapterProblem::kNone);
+  EXPECT_TRUE(manager_->known("elf@40"));
+  EXPECT_FALSE(manager_->known("elf"));
+  EXPECT_EQ(status("elf@40").path, "a/elf@40");
+  EXPECT_EQ(publish("elf@40", "a/elf@40"), AdapterProblem::kNone) << "again, in its place";
+  EXPECT_EQ(publish("elf@", "a/elf@40"), AdapterProblem::kBadName);
+  EXPECT_EQ(publish("elf@x", "a/elf@40"), AdapterProblem::kBadName);
+  EXPECT_EQ(publish("base@1", "a/elf@40"), AdapterProblem::kBadName);
+  EXPECT_NE(publish("elf", "../elf"), AdapterProblem::kNone);
+  EXPECT_NE(load("elf", "a/elf@40").problem, AdapterProblem::kNone) << "clients load from elsewhere";
+  EXPECT_EQ(unload("elf@40").problem, AdapterProblem::kNone);
+  EXPECT_FALSE(manager_->known("elf@40"));
+}
+
 }  // namespace
 }  // namespace chorus

@@ -43,6 +43,20 @@ TEST(ParseMix, RefusesWhatIsNoMix) {
   EXPECT_NE(error_of([&] { parse_mix(std::string(65, 'a')); }), "no error");
 }
 
+TEST(ParseMix, ANameWithAStepGoesBeforeAScale) {
+  const IsAdapter is_adapter = [](std::string_view name) { return name == "elf" || name == "elf@40"; };
+  const auto one = [&](const char* text) {
+    const std::vector<MixPart> parts = parse_mix(text, is_adapter);
+    return fmt::format("{} {}", parts.back().name, parts.back().scale);
+  };
+  EXPECT_EQ(one("elf@40"), "elf@40 1");
+  EXPECT_EQ(one("elf@41"), "elf 41");
+  EXPECT_EQ(one("elf@40@0.5"), "elf@40 0.5");
+  EXPECT_EQ(one("elf@0.5+elf@40"), "elf@40 1");
+  EXPECT_NE(error_of([&] { parse_mix("elf@40+elf@40@0.25", is_adapter); }), "no error");
+  EXPECT_NE(error_of([&] { parse_mix("elf@40@0.5"); }), "no error") << "nobody is called so";
+}
+
 class Registry : public testing::Test {
  protected:
   const ModelConfig config_ = TensorSource::open(golden("models/llama_tied")).config();

@@ -185,9 +185,12 @@ void pin_adapter(const Services& services, const std::shared_ptr<HttpExchange>& 
   answer_json(*exchange, status ? adapter_object(*status) : json::object());
 }
 
+// Steps of a tuning come and go; a number is for good.
 void number_adapters(const Services& services) {
   std::vector<std::string> names;
-  for (const AdapterStatus& status : services.adapters.list()) names.push_back(status.name);
+  for (const AdapterStatus& status : services.adapters.list()) {
+    if (without_step(status.name) == status.name) names.push_back(status.name);
+  }
   services.lora.add(names);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <optional>
 #include <span>
 #include <utility>
@@ -97,6 +98,12 @@ TuningJob job_named(TuningJobs& jobs, const std::string& id) {
   return std::move(*job);
 }
 
+// The disk is the operator's business: the reason goes to the log.
+[[noreturn]] void refuse_storage(const HttpExchange& exchange, const Error& error) {
+  std::fprintf(stderr, "chorus: request %s: %s\n", exchange.request().id.c_str(), error.what());
+  throw ApiError(503, "unavailable_error", "what was sent cannot be kept; try again later");
+}
+
 void add_file(const Services& services, HttpExchange& exchange, const std::string&) {
   const HttpRequest& request = exchange.request();
   const FormPart* file = nullptr;
@@ -123,6 +130,8 @@ void add_file(const Services& services, HttpExchange& exchange, const std::strin
     answer_json(exchange, file_object(services.tuning->files().add(name, "fine-tune", file->content)));
   } catch (const StoreFull& error) {
     refuse("file", "{}", error.what());
+  } catch (const Error& error) {
+    refuse_storage(exchange, error);
   }
 }
 
@@ -157,7 +166,11 @@ void remove_file(const Services& services, HttpExchange& exchange, const std::st
 // What this server, as it is, would not take.
 void check_request(const Services& services, const JobRequest& request) {
   const std::vector<std::string>& bases = services.model.names.base_names;
-  if (std::ranges::find(bases, request.model) == bases.end()) refuse_model(request.model, "model");
+  if (std::ranges::find(bases, request.model) == bases.end()) {
+    if (services.adapters.known(request.model))
+      refuse("model", "model must be the base: a job does not go on from an adapter");
+    refuse_model(request.model, "model");
+  }
   const auto check_file = [&](const std::string& id, std::string_view param) {
     const std::optional<StoredFile> file = services.tuning->files().find(id);
     if (!file) refuse(param, "{}: there is no file {}", param, printable(id));
@@ -179,8 +192,10 @@ void create_job(const Services& services, HttpExchange& exchange, const std::str
     answer_json(exchange, job_object(services.tuning->create(std::move(request))));
   } catch (const TooManyJobs& error) {
     throw ApiError(429, "rate_limit_error", error.what());
-  } catch (const Error& error) {
+  } catch (const BadAdapterName& error) {
     refuse("suffix", "{}", error.what());
+  } catch (const Error& error) {
+    refuse_storage(exchange, error);
   }
 }
 

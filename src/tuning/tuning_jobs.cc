@@ -14,6 +14,7 @@
 #include <ranges>
 
 #include "base/background_thread.h"
+#include "base/process_memory.h"
 #include "model/adapter_export.h"
 
 namespace chorus {
@@ -115,12 +116,18 @@ void TuningJobs::publish(const std::string& id, const std::string& name, const s
 }
 
 void TuningJobs::require_free_name(const std::string& name) const {
-  runtime_.adapters().loader().require_name(name);
+  try {
+    runtime_.adapters().loader().require_name(name);
+  } catch (const Error& error) {
+    throw BadAdapterName(error.what());
+  }
   const bool of_a_job = std::ranges::any_of(jobs_ | std::views::values, [&](const TuningJob& job) {
     return job.request.name == name && (!job.ended() || job.status == JobStatus::kSucceeded);
   });
-  if (of_a_job || adapters_.known(name))
-    fail("there is an adapter {} already, or a job that makes one; another suffix would be right", name);
+  if (of_a_job || adapters_.known(name)) {
+    throw BadAdapterName(fmt::format(
+        "there is an adapter {} already, or a job that makes one; another suffix would be right", name));
+  }
 }
 
 TuningJob TuningJobs::create(JobRequest request) {
@@ -297,7 +304,10 @@ void TuningJobs::ended(RunEnd end, const std::string& error) {
     over = std::move(active_);
     id = over->id;
   }
+  over->thread.join();
+  note(id, "info", fmt::format("Waited {:.1f} s for requests", over->gate.waited().count()));
   over.reset();
+  return_freed_memory();
   if (end == RunEnd::kDone) succeed(id);
   {
     const std::lock_guard lock(mutex_);

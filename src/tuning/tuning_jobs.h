@@ -31,6 +31,11 @@ struct TooManyJobs : Error {
   using Error::Error;
 };
 
+// The name that a job's adapter shall have is none, or is taken.
+struct BadAdapterName : Error {
+  using Error::Error;
+};
+
 // Tuning beside serving: jobs run one after the other, on the model that serves and on processor time that is
 // left over, and wait while the engine has requests. Each evaluation of a job puts NAME@STEP among the
 // adapters, its end NAME. Jobs stand in the directory: what was not at its end goes on after a restart, to
@@ -50,8 +55,8 @@ class TuningJobs {
   const TuningLimits& limits() const { return options_.limits; }
   int layers() const { return static_cast<int>(runtime_.model().config.layers.size()); }
 
-  // TooManyJobs; Error: a name that is none or is taken, settings that this model does not take, a file that
-  // is not there; it cannot be written.
+  // TooManyJobs; BadAdapterName; Error: settings that this model does not take, a file that is not there; it
+  // cannot be written.
   TuningJob create(JobRequest request);
   std::optional<TuningJob> find(const std::string& id) const;
   std::vector<TuningJob> list() const;  // the newest first; without their events

@@ -16,6 +16,7 @@ from harness import error_of, wait_for
 WORDS = "the fox and owl met at dawn by an old mill".split()
 LORA = {"rank": 4, "dropout": 0.1, "learning_rate": 5e-3, "eval_every": 5}
 ENDED = ("succeeded", "failed", "cancelled")
+LONG = 300  # seconds: whoever else works on this machine goes before a job
 
 
 def records(seed=1, count=40):
@@ -60,7 +61,7 @@ def start(client, file, **fields):
     )
 
 
-def wait_end(client, job, seconds=60):
+def wait_end(client, job, seconds=LONG):
     return wait_for(lambda: (now := client.fine_tuning.jobs.retrieve(job.id)).status in ENDED and now, seconds)
 
 
@@ -75,7 +76,7 @@ def running(client, job):
         assert now.status not in ENDED, now.error
         return now.status == "running"
 
-    wait_for(is_running, 30)
+    wait_for(is_running, LONG)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,8 @@ def test_a_job(client, tuning, elf):
     assert steps == sorted(steps, reverse=True) and set(steps) >= {5, 10, 15} and losses[0] < losses[-1] - 0.5
     assert all(c.fine_tuned_model_checkpoint == f"elf@{c.step_number}" for c in checkpoints)
     assert elf.id in [job.id for job in client.fine_tuning.jobs.list(limit=1)]
+    numbered = [entry["name"] for entry in tuning.get("/lora-adapters").json()]
+    assert "elf" in numbered and not any("@" in name for name in numbered)
 
 
 def test_the_result_is_in_use(client, tuning, elf):
@@ -194,11 +197,11 @@ def test_one_after_the_other_and_cancel(client, tuning):
     first, second = endless(client, file, suffix="first"), start(client, file, suffix="second")
     running(client, first)
     assert client.fine_tuning.jobs.retrieve(second.id).status == "queued"
-    now = wait_for(lambda: (job := client.fine_tuning.jobs.retrieve(first.id)).estimated_finish and job, 20)
+    now = wait_for(lambda: (job := client.fine_tuning.jobs.retrieve(first.id)).estimated_finish and job, LONG)
     assert now.estimated_finish > time.time() and now.trained_tokens is None
     with pytest.raises(openai.BadRequestError, match="needs this file"):
         client.files.delete(file.id)
-    wait_for(lambda: "first@5" in tuning.models() or "first@10" in tuning.models(), 30)
+    wait_for(lambda: "first@5" in tuning.models() or "first@10" in tuning.models(), LONG)
     cancelled = client.fine_tuning.jobs.cancel(first.id)
     assert cancelled.status == "cancelled" and cancelled.fine_tuned_model is None
     assert wait_end(client, second).status == "succeeded"
@@ -217,6 +220,7 @@ def test_one_after_the_other_and_cancel(client, tuning):
     [
         ({"model": "nobody"}, "model"),
         ({"model": "elf@1"}, "model"),
+        ({"model": "elf"}, "model"),
         ({"model": 5}, "model"),
         ({"training_file": "file-none"}, "training_file"),
         ({"training_file": None}, "training_file"),
@@ -295,7 +299,7 @@ def test_a_restart_goes_on(start_tiny, tmp_path, elf, client):
     """Ended in the middle of a job and by SIGKILL: what comes out is the same, and what was done is still there."""
     file_content, hyperparameters = lines(3, 60), {"n_epochs": 30, "batch_size": 4}
     lora = {"rank": 4, "eval_every": 25}
-    whole = wait_end(client, start(client, upload(client, file_content), hyperparameters=hyperparameters, lora=lora, suffix="again"), 120)
+    whole = wait_end(client, start(client, upload(client, file_content), hyperparameters=hyperparameters, lora=lora, suffix="again"))
     assert whole.status == "succeeded"
     wanted = results_of(client, whole)["adapter_model.safetensors"]
 
@@ -304,7 +308,7 @@ def test_a_restart_goes_on(start_tiny, tmp_path, elf, client):
     quick = wait_end(mine, start(mine, upload(mine), suffix="quick"))
     job = start(mine, upload(mine, file_content), hyperparameters=hyperparameters, lora=lora, suffix="again")
     running(mine, job)
-    wait_for(lambda: mine.fine_tuning.jobs.checkpoints.list(job.id).data, 30)
+    wait_for(lambda: mine.fine_tuning.jobs.checkpoints.list(job.id).data, LONG)
     began = time.monotonic()
     assert server.stop() == 0 and time.monotonic() - began < 10
 
@@ -319,7 +323,7 @@ def test_a_restart_goes_on(start_tiny, tmp_path, elf, client):
 
     server = start_tiny("--tune-dir", tmp_path / "tune")
     mine = client_of(server)
-    done = wait_end(mine, job, 120)
+    done = wait_end(mine, job)
     assert done.status == "succeeded" and results_of(mine, done)["adapter_model.safetensors"] == wanted
     assert server.stop() == 0
 
@@ -329,13 +333,13 @@ def test_requests_go_first(client, tuning):
     job = endless(client, upload(client), suffix="patient")
     running(client, job)
     seen = lambda: [e.data["step"] for e in client.fine_tuning.jobs.list_events(job.id, limit=100).data if "train_loss" in (e.data or {})]  # noqa: E731
-    wait_for(seen, 20)
+    wait_for(seen, LONG)
     body = {"model": "base", "prompt": "the fox", "max_tokens": 400, "ignore_eos": True, "temperature": 0, "n": 8}
     began, last = time.monotonic(), max(seen())
     while time.monotonic() - began < 3:
         assert tuning.post("/v1/completions", body).status_code == 200
     assert tuning.alive()
-    wait_for(lambda: max(seen()) > last, 20)
+    wait_for(lambda: max(seen()) > last, LONG)
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
 
 
@@ -374,7 +378,7 @@ def test_the_command_is_interrupted(client, tuning, chorus, tmp_path):
     data.write_bytes(lines())
     command = [chorus, "tune", "base", data, "-o", tmp_path / "out", "--server", tuning.url, "--epochs", 10000, "--batch", 1]
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: (jobs := client.fine_tuning.jobs.list(limit=1).data) and jobs[0].status == "running", 30)
+        wait_for(lambda: (jobs := client.fine_tuning.jobs.list(limit=1).data) and jobs[0].status == "running", LONG)
         job = client.fine_tuning.jobs.list(limit=1).data[0]
         process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=20)[1]
