@@ -118,8 +118,10 @@ void bench_lora(Machine& machine, benchmark::State& state, int n, int k, int ran
   const double operations = 2.0 * rows * rank * (3.0 * k + 2.0 * n);
   if (machine.f32_peak > 0) count(state, "of_f32", operations / machine.f32_peak);
   run_op(machine, state, operations, [&](Stream& stream) {
-    machine.kernels.lora_backward(stream, {x.data(), dy.data(), n, a.data(), a.data(), b.data(), 1e-6f, rows,
-                                           k, n, rank, da.data(), db.data(), dx.data(), work.data()});
+    const LoraBackwardLinear linear{dy.data(), n, b.data(), db.data(), n};
+    const LoraBackwardSlice slice{{&linear, 1}, x.data(), a.data(),  a.data(),  1e-6f,
+                                  rows,         rank,     da.data(), dx.data(), work.data()};
+    machine.kernels.lora_backward(stream, {{&slice, 1}, k});
   });
 }
 
