@@ -219,9 +219,9 @@ void run_lora_backward(const TrainingLeaves& leaves, TeamMember& member, const L
   run(&LoraBackward::dy_chunks, &LoraBackward::shrink_dy);
   run(&LoraBackward::row_chunks, &LoraBackward::shrink_x);
   member.barrier();
+  run(&LoraBackward::dx_chunks, &LoraBackward::add_dx);  // the largest chunks, and the fewest
   run(&LoraBackward::db_chunks, &LoraBackward::add_db);
   run(&LoraBackward::da_chunks, &LoraBackward::add_da);
-  run(&LoraBackward::dx_chunks, &LoraBackward::add_dx);
 }
 
 // Bound by memory: each element is read once and written once, so one code does for all instruction sets.
