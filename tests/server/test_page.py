@@ -247,6 +247,10 @@ def test_a_story(open_page, real):
     until(page, "document.querySelectorAll('#columns .column').length === 2")
     assert column_texts(page) == [story, picture] and page.input_value("#concept") == concept
     assert "×" in page.locator("#meter-text").inner_text() and page.locator("#takes li").count() == 1
+    page.locator("#language-button").click()
+    assert "種子 7" in column_texts(page)[0] and page.input_value("#concept") == concept
+    page.set_viewport_size({"width": 360, "height": 760})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_takes(open_page, real):

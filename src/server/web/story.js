@@ -147,11 +147,9 @@ function drawMeter(batch, seconds = null) {
   $("meter-text").textContent = facts.join(" · ");
 }
 
-// Shows a take as it was.
+// Shows what came of a take.
 function show(take) {
   current = take;
-  $("premise").value = take.premise;
-  $("concept").value = take.concept;
   const columns = showColumns(take.voices.map(({name}) => name));
   for (const {name, text, facts} of take.voices) {
     columns.get(name).text.data = text;
@@ -159,6 +157,13 @@ function show(take) {
   }
   drawMeter(take.batch, take.apart ?? null);
   drawTakes();
+}
+
+// Goes back to a take: what was asked stands in the boxes again.
+function goBack(take) {
+  $("premise").value = take.premise;
+  $("concept").value = take.concept;
+  show(take);
 }
 
 // All voices at once; the take is written down as it grows.
@@ -250,7 +255,7 @@ function takeRow(take) {
   }}, take.starred ? "★" : "☆");
   const action = (key, act) => el("button", {type: "button", class: "quiet", onclick: act}, t(key));
   return el("li", {class: take === current ? "take is-current" : "take"}, star,
-            el("button", {type: "button", class: "quiet pick", onclick: () => running || show(take)},
+            el("button", {type: "button", class: "quiet pick", onclick: () => running || goBack(take)},
                `${take.parent ? `${t("takes.of", {id: take.parent})} → ` : ""}#${take.id} · ${when} · ${take.premise}`),
             action("takes.json", () => download(`take-${take.id}.json`, "application/json", JSON.stringify(take, null, 2))),
             action("takes.markdown", () => download(`take-${take.id}.md`, "text/markdown", markdown(take))),
@@ -296,7 +301,12 @@ function drawExamples() {
     $("premise").value = t(`story.example${number}`);
     $("premise").focus();
   }}, t(`story.example${number}`))));
-  drawTakes();
+}
+
+function translateStory() {
+  drawExamples();
+  if (current && !running) show(current);
+  else drawTakes();
 }
 
 async function restore() {
@@ -305,7 +315,7 @@ async function restore() {
   } catch {
     note($("story-problem"), t("takes.unkept"));
   }
-  if (takes.length > 0) show(takes.at(-1));
+  if (takes.length > 0) goBack(takes.at(-1));
   else drawTakes();
 }
 
@@ -328,6 +338,6 @@ export function startStory() {
     if (event.key === "Escape" && !isComposing(event) && !document.querySelector("dialog[open]")) running?.abort();
   });
   onState(drawVoices);
-  onLanguage(drawExamples);
+  onLanguage(translateStory);
   restore();
 }
