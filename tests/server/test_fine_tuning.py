@@ -1,6 +1,7 @@
 """Fine-tuning beside serving, with OpenAI's own client: files, jobs, events, checkpoints, cancel; what a restart goes on
 with; what the running server makes of the results."""
 
+import concurrent.futures
 import hashlib
 import json
 import random
@@ -332,15 +333,23 @@ def test_requests_go_first(client, tuning):
     """While requests run, training stands still; when they have ended it goes on."""
     job = endless(client, upload(client), suffix="patient")
     running(client, job)
-    seen = lambda: [e.data["step"] for e in client.fine_tuning.jobs.list_events(job.id, limit=100).data if "train_loss" in (e.data or {})]  # noqa: E731
-    wait_for(seen, LONG)
+    events = lambda: client.fine_tuning.jobs.list_events(job.id, limit=100).data  # noqa: E731
+    steps = lambda: [event.data["step"] for event in events() if "train_loss" in (event.data or {})]  # noqa: E731
+    wait_for(steps, LONG)
     body = {"model": "base", "prompt": "the fox", "max_tokens": 400, "ignore_eos": True, "temperature": 0, "n": 8}
-    began, last = time.monotonic(), max(seen())
-    while time.monotonic() - began < 3:
-        assert tuning.post("/v1/completions", body).status_code == 200
-    assert tuning.alive()
-    wait_for(lambda: max(seen()) > last, LONG)
+    end = time.monotonic() + 4
+
+    def ask(_):
+        while time.monotonic() < end:
+            assert tuning.post("/v1/completions", body).status_code == 200
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:  # two, so that there is always one
+        list(pool.map(ask, range(2)))
+    last = max(steps())
+    wait_for(lambda: max(steps()) > last, LONG)
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    waited = wait_for(lambda: [e.message for e in events() if e.message.startswith("Waited")], LONG)
+    assert float(waited[0].split()[1]) > 2
 
 
 def tune_there(run_chorus, server, *arguments):
