@@ -11,6 +11,7 @@
 
 #include "engine/adapter_manager.h"
 #include "engine/runtime.h"
+#include "tuning/directory_lock.h"
 #include "tuning/file_store.h"
 #include "tuning/job_run.h"
 #include "tuning/mailbox.h"
@@ -79,17 +80,6 @@ class TuningJobs {
     std::jthread thread;
   };
   enum class RunEnd : uint8_t { kDone, kStopped, kFailed };
-  // The directory, which is this process's as long as this lives.
-  class Lock {
-   public:
-    explicit Lock(const std::string& directory);
-    ~Lock();
-    Lock(const Lock&) = delete;
-
-   private:
-    int fd_;
-  };
-
   void load();
   void publish_again();
   void require_free_name(const std::string& name) const;
@@ -115,16 +105,20 @@ class TuningJobs {
   void train(TrainingGate& gate, const JobRun& job, const std::string& id);
   JobHooks hooks_of(const std::string& id, const JobRun& job);
 
-  JobRun run_of(const TuningJob& job) const;
+  JobRun job_run(const TuningJob& job) const;
   void publish(const std::string& id, const std::string& name, const std::string& path);
-  std::string path_of(const std::string& id) const { return options_.directory + "/" + folder_of(id); }
-  static std::string folder_of(const std::string& id) { return "jobs/" + id; }  // in the directory
+  // Paths in the directory.
+  static std::string folder_of(const std::string& id) { return "jobs/" + id; }
+  static std::string file_of(const std::string& id) { return folder_of(id) + "/job.json"; }
+  static std::string run_of(const std::string& id) { return folder_of(id) + "/run"; }
+  static std::string steps_of(const std::string& id) { return folder_of(id) + "/steps"; }
+  std::string at(const std::string& path) const { return options_.directory + "/" + path; }
   std::string without_paths(std::string text, const JobRun& job) const;
 
   Runtime& runtime_;
   AdapterManager& adapters_;
   const TuningOptions options_;
-  const Lock lock_;
+  const DirectoryLock lock_;
   FileStore files_;
   const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
   mutable std::mutex mutex_;  // of what follows
