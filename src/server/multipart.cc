@@ -1,5 +1,7 @@
 #include "server/multipart.h"
 
+#include <algorithm>
+
 #include "http/http_text.h"
 #include "server/api_error.h"
 
