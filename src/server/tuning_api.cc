@@ -202,7 +202,7 @@ void create_job(const Services& services, HttpExchange& exchange, const std::str
 void list_jobs(const Services& services, HttpExchange& exchange, const std::string&) {
   const Page page = read_page(exchange.request().query, kJobPage);
   std::vector<json::object> objects;
-  for (const TuningJob& job : services.tuning->list()) objects.push_back(job_object(job));
+  for (const JobState& job : services.tuning->list()) objects.push_back(job_object(job));
   answer_json(exchange, page_of(std::move(objects), page));
 }
 

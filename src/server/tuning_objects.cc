@@ -157,7 +157,7 @@ json::object file_object(const StoredFile& file) {
           {"status_details", nullptr}};
 }
 
-json::object job_object(const TuningJob& job) {
+json::object job_object(const JobState& job) {
   const JobRequest& request = job.request;
   const json::object settings = hyperparameters(request.settings);
   const bool succeeded = job.status == JobStatus::kSucceeded, running = job.status == JobStatus::kRunning;

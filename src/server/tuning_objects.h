@@ -8,7 +8,7 @@ namespace chorus {
 
 // OpenAI's objects of files and fine-tuning. A job has our "lora" beside them: all its settings.
 json::object file_object(const StoredFile& file);
-json::object job_object(const TuningJob& job);
+json::object job_object(const JobState& job);
 json::object event_object(const JobEvent& event);
 json::object checkpoint_object(const TuningJob& job, const JobCheckpoint& checkpoint);
 

@@ -39,8 +39,8 @@ struct JobCheckpoint {
   double train_loss = 0, validation_loss = 0;
 };
 
-// All that is known of a job.
-struct TuningJob {
+// How a job stands.
+struct JobState {
   std::string id;
   JobRequest request;
   JobStatus status = JobStatus::kQueued;
@@ -48,10 +48,14 @@ struct TuningJob {
   int64_t step = 0, steps = 0, trained_tokens = 0;
   std::string error;
   std::vector<std::string> result_files;
-  std::vector<JobEvent> events;            // the oldest first
-  std::vector<JobCheckpoint> checkpoints;  // likewise
 
   bool ended() const { return status >= JobStatus::kSucceeded; }
+};
+
+// And what it has told.
+struct TuningJob : JobState {
+  std::vector<JobEvent> events;            // the oldest first
+  std::vector<JobCheckpoint> checkpoints;  // likewise
 };
 
 // Adds one, and forgets another where there would be too many.

@@ -129,13 +129,10 @@ std::optional<TuningJob> TuningJobs::find(const std::string& id) const {
   return it == jobs_.end() ? std::nullopt : std::optional(it->second);
 }
 
-std::vector<TuningJob> TuningJobs::list() const {
-  std::vector<TuningJob> all;
+std::vector<JobState> TuningJobs::list() const {
+  std::vector<JobState> all;
   const std::lock_guard lock(mutex_);
-  for (const auto& [id, job] : jobs_ | std::views::reverse) {
-    all.push_back(job);
-    all.back().events.clear();
-  }
+  for (const auto& [id, job] : jobs_ | std::views::reverse) all.push_back(job);
   return all;
 }
 

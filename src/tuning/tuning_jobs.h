@@ -60,7 +60,7 @@ class TuningJobs {
   // cannot be written.
   TuningJob create(JobRequest request);
   std::optional<TuningJob> find(const std::string& id) const;
-  std::vector<TuningJob> list() const;  // the newest first; without their events
+  std::vector<JobState> list() const;  // the newest first
   // Ends it as it is; what it published stays. Error: it has ended.
   TuningJob cancel(const std::string& id);
   // It, its adapters and its result files are gone. Error: it has not ended.

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <new>
 #include <ranges>
+#include <system_error>
 
 #include "base/background_thread.h"
 #include "base/process_memory.h"
@@ -32,7 +33,13 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 }  // namespace
 
 void TuningJobs::run() {
-  while (const std::function<void()> work = mailbox_->take()) work();
+  while (const std::function<void()> work = mailbox_->take()) {
+    try {
+      work();
+    } catch (const std::bad_alloc&) {
+      // Word of one step is lost; the server goes on.
+    }
+  }
 }
 
 JobRun TuningJobs::job_run(const TuningJob& job) const {
@@ -64,8 +71,13 @@ void TuningJobs::start_next() {
             options_.limits);
   save(job);
   active_ = std::make_unique<Active>(job.id, [&engine = runtime_.engine()] { return !engine.idle(); });
-  active_->thread =
-      std::jthread([this, run = job_run(job), id = job.id, &gate = active_->gate] { train(gate, run, id); });
+  try {
+    active_->thread = std::jthread(
+        [this, run = job_run(job), id = job.id, &gate = active_->gate] { train(gate, run, id); });
+  } catch (const std::system_error& error) {
+    active_.reset();
+    conclude(job, JobStatus::kFailed, fmt::format("no thread can be started: {}", error.code().message()));
+  }
 }
 
 // The training's own thread.
@@ -112,18 +124,11 @@ std::string TuningJobs::without_paths(std::string text, const JobRun& job) const
   return text;
 }
 
+// Nobody but this thread changes which job is at hand; until the end of this the job cannot be removed.
 void TuningJobs::ended(RunEnd end, const std::string& error) {
-  std::unique_ptr<Active> over;  // its thread is joined behind the lock
-  std::string id;
-  {
-    const std::lock_guard lock(mutex_);
-    over = std::move(active_);
-    id = over->id;
-  }
-  over->thread.join();
-  note(id, "info", fmt::format("Waited {:.1f} s for requests", over->gate.waited().count()));
-  over.reset();
-  return_freed_memory();
+  const std::string id = active_->id;
+  active_->thread.join();
+  note(id, "info", fmt::format("Waited {:.1f} s for requests", active_->gate.waited().count()));
   if (end == RunEnd::kDone) succeed(id);
   {
     const std::lock_guard lock(mutex_);
@@ -133,8 +138,10 @@ void TuningJobs::ended(RunEnd end, const std::string& error) {
       std::error_code ignored;
       fs::remove_all(at(run_of(id)), ignored);
     }
+    active_.reset();
     idle_.notify_all();
   }
+  return_freed_memory();
   start_next();
 }
 

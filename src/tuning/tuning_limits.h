@@ -11,7 +11,7 @@ struct TuningLimits {
   size_t files = 1000;                      // likewise
   size_t jobs = 256;                        // with those that have ended
   size_t waiting_jobs = 32;                 // that have not
-  size_t events = 1000;                     // of a job, and checkpoints; those about steps go first
+  size_t events = 400;                      // of a job, and checkpoints; those about steps go first
   size_t published_steps = 3;               // of a job that stay in use beside its result
 };
 
