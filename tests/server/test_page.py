@@ -32,7 +32,7 @@ def open_page(browser):
         if request.failure != "net::ERR_ABORTED":  # a stream that the page or its end has stopped
             troubles.append(f"{request.url}: {request.failure}")
 
-    def opened(server, path="/", **options):
+    def opened(server, path="/", cards=2, **options):
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
@@ -44,7 +44,7 @@ def open_page(browser):
         page.on("response", lambda answer: answer.status < 400 or troubles.append(f"{answer.url}: {answer.status}"))
         page.goto(server.url + path)
         playwright.expect(page.locator("#status")).to_have_attribute("data-status", "ready")
-        until(page, "document.querySelectorAll('#cards .card').length > 1")
+        until(page, f"document.querySelectorAll('#cards .card').length >= {cards}")
         return page
 
     yield opened
@@ -302,3 +302,36 @@ def test_composing_never_sends(open_page, real):
     input_method.send("Input.insertText", {"text": "故事"})
     assert page.input_value("#premise") == "故事" and page.locator("#columns .column").count() == 0
     assert not page.locator("#sing").is_disabled()
+
+
+def test_tuning(open_page, start_server, smollm2, tmp_path):
+    """Data dropped into the page become a voice that answers in the same page, while the job still runs."""
+    server = start_server(smollm2, "--kv-memory", "64", "--tune-dir", tmp_path / "jobs", "--adapters", tmp_path)
+    examples = [{"messages": [{"role": "user", "content": f"What is {i}?"}, {"role": "assistant", "content": f"{i} is a pie, sailor."}]} for i in range(30)]
+    (tmp_path / "my pirate (2).jsonl").write_text("".join(json.dumps(example) + "\n" for example in examples))
+    page = open_page(server, cards=0, viewport={"width": 1400, "height": 900})
+    page.locator(".rooms button[data-room=tune]").click()
+    playwright.expect(page.locator("#jobs-none")).to_be_visible()
+    page.set_input_files("#tune-file", tmp_path / "my pirate (2).jsonl")
+    assert page.input_value("#tune-name") == "my-pirate-2"
+    page.fill("#tune-epochs", "2")
+    page.locator("#tune-start").click()
+    until(page, "document.querySelectorAll('#jobs .steps li').length >= 2", 180)
+    assert "held-out loss" in page.locator("#jobs").inner_text() and page.locator("#jobs .loss svg").count() == 1
+    assert page.evaluate(CONTRAST) == []
+    until(page, "document.querySelector('#jobs').innerText.includes('Done')", 60)
+    page.get_by_role("button", name="Talk to my-pirate-2", exact=True).click()
+    ask(page, "What is 7?", 12)
+    until(page, "document.querySelector('#stop').hidden && document.querySelector('.message .facts').innerText.length > 0")
+    assert page.locator(".message .by").inner_text() == "my-pirate-2"
+    page.close()
+    assert server.stop() == 0
+
+
+def test_a_server_that_does_not_tune_says_so(browser, real):
+    page = browser.new_page()
+    page.goto(real.url)
+    page.locator(".rooms button[data-room=tune]").click()
+    playwright.expect(page.locator("#tune-note")).to_contain_text("--tune-dir")
+    playwright.expect(page.locator("#tune-form")).to_be_hidden()
+    page.close()

@@ -78,6 +78,21 @@ export async function* streamChat(body, signal) {
   throw new ApiError(0, "");
 }
 
+const listOf = async (path) => (await (await call(path)).json()).data;
+
+/** Files and jobs of OpenAI's fine-tuning API. */
+export async function uploadFile(file) {
+  const body = new FormData();
+  body.append("purpose", "fine-tune");
+  body.append("file", file);
+  return (await call("/v1/files", {method: "POST", body})).json();
+}
+export const startTuning = async (body) => (await post("/v1/fine_tuning/jobs", body)).json();
+export const tuningJobs = () => listOf("/v1/fine_tuning/jobs?limit=20");
+export const tuningEvents = (id) => listOf(`/v1/fine_tuning/jobs/${id}/events?limit=2000`);
+export const tuningCheckpoints = (id) => listOf(`/v1/fine_tuning/jobs/${id}/checkpoints?limit=5`);
+export const cancelTuning = (id) => post(`/v1/fine_tuning/jobs/${id}/cancel`, {});
+
 /** Streams many voices over one prompt: yields each event's object; ends after [DONE]. Throws ApiError. */
 export async function* streamChorus(body, signal) {
   const response = await post("/v1/chorus", {...body, stream: true}, signal);

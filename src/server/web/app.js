@@ -8,9 +8,10 @@ import {startMix} from "./mix.js";
 import {startMonitor} from "./monitor.js";
 import {onState, state} from "./state.js";
 import {startStory} from "./story.js";
+import {showTune, startTune} from "./tune.js";
 
 const kThemes = ["auto", "light", "dark"];
-const kRooms = ["story", "chat"];  // of which one is seen, on a wide screen between the panels at its sides
+const kRooms = ["story", "tune", "chat"];  // of which one is seen, on a wide screen between the panels at its sides
 const root = document.documentElement;
 
 let status = "connecting";
@@ -34,6 +35,7 @@ function show(view) {
     document.body.dataset.room = view;
     localStorage.setItem("chorus.room", view);
   }
+  if (view === "tune") showTune();
   for (const button of document.querySelectorAll(".rooms button")) {
     button.setAttribute("aria-current", String(button.dataset.room === document.body.dataset.room));
   }
@@ -113,6 +115,10 @@ startAdapters(() => {
 });
 startChat();
 startStory();
+startTune(() => {
+  show("chat");
+  $("prompt").focus();
+});
 for (const button of document.querySelectorAll(".rooms button")) {
   button.addEventListener("click", () => show(button.dataset.room));
 }

@@ -71,6 +71,29 @@ export function stackChart(element, layers, {length, height, label}) {
   element.replaceChildren(drawing);
 }
 
+/** A thin line of points by their x, and marks on a thick one. @param {{line: {x, y}[], points: {x, y}[]}} data */
+export function lineChart(element, {line, points}, {height, label}) {
+  const {drawing, width} = frame(element, height, label);
+  const all = [...line, ...points], ys = all.map(({y}) => y);
+  const low = Math.min(...ys), top = Math.max(...ys, low + 1e-6), last = Math.max(...all.map(({x}) => x), 1);
+  const right = width - 40, floor = height - 6;
+  const place = ({x, y}) => [(x / last) * right, floor - ((y - low) / (top - low)) * (floor - 8)];
+  const path = (of) => `M${of.map((point) => at(...place(point))).join("L")}`;
+  for (const y of [low, (low + top) / 2, top]) {
+    const [, height] = place({x: 0, y});
+    const at = Math.round(height) + 0.5;
+    drawing.append(svg("line", {class: "grid", x1: 0, x2: right, y1: at, y2: at}),
+                   svg("text", {class: "tick", x: right + 6, y: at + 3.5}, y.toFixed(2)));
+  }
+  drawing.append(svg("path", {class: "line faint", d: path(line)}));
+  if (points.length > 1) drawing.append(svg("path", {class: "line strong", d: path(points)}));
+  for (const point of points) {
+    const [cx, cy] = place(point);
+    drawing.append(svg("circle", {class: "bar-mark", cx: cx.toFixed(1), cy: cy.toFixed(1), r: 3.5}));
+  }
+  element.replaceChildren(drawing);
+}
+
 /** A line over a soft area. */
 export function sparkline(element, values, {length, height}) {
   const {drawing, width} = frame(element, height);
