@@ -16,7 +16,8 @@ namespace chorus {
 struct Verdict {
   std::shared_ptr<const HttpRoute> route;  // let in; null: answered with what follows
   int status = 0;
-  std::string_view message, code;
+  std::string message;
+  std::string_view code;
   HttpHeaders headers;
   std::string_view allowed_origin;  // to be named in CORS headers; empty: none
 };

@@ -28,10 +28,14 @@ class KeyFile {
 
 std::vector<HttpRoute> routes() {
   const HttpHandler none = [](const std::shared_ptr<HttpExchange>&) {};
-  return {{"GET", "/health", Access::kPublic, none},     {"POST", "/v1/chat", Access::kUser, none},
-          {"GET", "/v1/models", Access::kUser, none},    {"POST", "/v1/load", Access::kAdmin, none},
-          {"GET", "/static/*", Access::kUser, none},     {"GET", "/static/one", Access::kPublic, none},
-          {"POST", "/upload", Access::kUser, none, true}};
+  return {{"GET", "/health", Access::kPublic, none},
+          {"POST", "/v1/chat", Access::kUser, none},
+          {"GET", "/v1/models", Access::kUser, none},
+          {"POST", "/v1/load", Access::kAdmin, none},
+          {"GET", "/static/*", Access::kUser, none},
+          {"GET", "/static/one", Access::kPublic, none},
+          {"POST", "/upload", Access::kUser, none, "multipart/form-data"},
+          {"POST", "/stop", Access::kUser, none, "application/json", true}};
 }
 
 HttpRequest request(std::string method, std::string path, HttpHeaders headers = {}) {
@@ -118,10 +122,31 @@ TEST(GateTest, WantsJson) {
   const Gate gate(HttpOptions(), routes());
   for (const char* type : {"application/json", "Application/JSON ; charset=utf-8"})
     EXPECT_EQ(judge(gate, request("POST", "/v1/chat", {{"Content-Type", type}})), 0) << type;
-  for (const char* type : {"text/plain", "application/jsonp", "multipart/form-data", ";application/json"}) {
+  for (const char* type :
+       {"", "text/plain", "application/jsonp", "multipart/form-data", ";application/json"}) {
     EXPECT_EQ(judge(gate, request("POST", "/v1/chat", {{"Content-Type", type}})), 415) << type;
-    EXPECT_EQ(judge(gate, request("POST", "/upload", {{"Content-Type", type}})), 0) << type;
   }
+}
+
+TEST(GateTest, WantsWhatTheRouteTakes) {
+  const Gate gate(HttpOptions(), routes());
+  const auto post = [&](const char* path, HttpHeaders headers) {
+    HttpRequest made = request("POST", path);
+    std::erase_if(made.headers, [](const auto& header) { return header.first == "Content-Type"; });
+    made.headers.insert(made.headers.end(), headers.begin(), headers.end());
+    return gate.judge(made).status;
+  };
+  const auto type = [](const char* of) { return HttpHeaders{{"Content-Type", of}}; };
+  EXPECT_EQ(post("/upload", type("multipart/form-data; boundary=x")), 0);
+  for (const char* other : {"", "text/plain", "application/json"})
+    EXPECT_EQ(post("/upload", type(other)), 415) << other;
+  EXPECT_EQ(post("/v1/chat", {}), 415);
+  EXPECT_EQ(post("/stop", {}), 0);
+  EXPECT_EQ(post("/stop", HttpHeaders{{"Content-Length", "0"}}), 0);
+  EXPECT_EQ(post("/stop", type("application/json")), 0);
+  EXPECT_EQ(post("/stop", type("text/plain")), 415);
+  EXPECT_EQ(post("/stop", HttpHeaders{{"Content-Length", "2"}}), 415);
+  EXPECT_EQ(post("/stop", HttpHeaders{{"Transfer-Encoding", "chunked"}}), 415);
 }
 
 TEST(GateTest, AsksForAKeyOnEveryPath) {

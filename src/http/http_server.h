@@ -64,9 +64,10 @@ struct HttpRoute {
   std::string method;  // "GET", "POST", "DELETE"; HEAD is answered where GET is
   std::string path;    // exact; with "/*" at the end: everything below
   Access access = Access::kUser;
-  HttpHandler handler;            // called on an I/O thread; must not compute for long
-  bool any_content_type = false;  // POST needs application/json unless this is set
-  size_t body_bytes = 0;          // of a request's body; 0: HttpLimits::body_bytes
+  HttpHandler handler;                            // called on an I/O thread; must not compute for long
+  std::string content_type = "application/json";  // what a body must be; another is refused with 415
+  bool body_optional = false;                     // goes without one, and then without Content-Type too
+  size_t body_bytes = 0;                          // of a request's body; 0: HttpLimits::body_bytes
 };
 
 struct HttpLimits {

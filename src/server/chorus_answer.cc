@@ -125,7 +125,7 @@ void ChorusAnswer::finish() {
   json::object batch = batch_object(begun_at_, now);
   batch["final"] = true;
   batch["tokens"] = now.tokens;
-  batch["seconds"] = rounded(seconds_between(begun_at_.time, now.time));
+  batch["seconds"] = rounded(1e3 * seconds_between(begun_at_.time, now.time)) / 1e3;
   if (stream_) {
     append_event({{"batch", std::move(batch)}}, pending_);
     pending_ += "data: [DONE]\n\n";

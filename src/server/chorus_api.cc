@@ -25,7 +25,7 @@ template <typename F>
 void of_voice(const ChorusIntake& intake, size_t index, const F& read) {
   const std::string& name = intake.request.voices[index].name;
   try {
-    read(intake.request.voices[index]);
+    read();
   } catch (const ApiError& error) {
     throw voice_error(error, name, index);
   } catch (const Error& error) {
@@ -38,13 +38,14 @@ void submit(const Services& services, ChorusIntake& intake) {
   std::vector<ChorusVoice> voices;
   const uint64_t seed = random_seed() >> 11;  // one that JSON can say
   for (size_t i = 0; i < intake.request.voices.size(); ++i) {
-    of_voice(intake, i, [&](const VoiceRequest& of) {
-      ChorusVoice voice{of.name,
+    of_voice(intake, i, [&] {
+      ChorusVoice voice{intake.request.voices[i].name,
                         {},
                         adapter_header(intake.wanted[i].parts, intake.acquired[i].uses),
                         &series_of(services, intake.wanted[i].parts)};
-      voice.api = read_api_request(of.body, intake.request.endpoint, services.model,
-                                   std::move(intake.wanted[i]), std::move(intake.acquired[i]), seed + i);
+      voice.api = read_api_request(voice_body(intake.request, i, WithPrompt::kYes), intake.request.endpoint,
+                                   services.model, std::move(intake.wanted[i]), std::move(intake.acquired[i]),
+                                   seed + i);
       if (voice.api.prompts.size() != 1) refuse("prompt", "prompt must be one text or one list of token ids");
       Request& one = voice.api.prompts[0].request;
       one.tenant = request.key;
@@ -65,7 +66,7 @@ void submit(const Services& services, ChorusIntake& intake) {
 void acquire(const Services& services, const std::shared_ptr<ChorusIntake>& intake, size_t index) {
   if (index == intake->wanted.size()) return submit(services, *intake);
   const auto go_on = [&services, intake, index](const AdapterOutcome& outcome, AdapterSelection acquired) {
-    of_voice(*intake, index, [&](const VoiceRequest&) {
+    of_voice(*intake, index, [&] {
       if (outcome.problem != AdapterProblem::kNone)
         refuse_adapter(outcome, intake->wanted[index].model, "model");
     });
@@ -83,9 +84,10 @@ void acquire(const Services& services, const std::shared_ptr<ChorusIntake>& inta
 void read(const Services& services, const std::shared_ptr<ChorusIntake>& intake) {
   intake->request = read_chorus_request(read_json_body(intake->exchange->request()));
   for (size_t i = 0; i < intake->request.voices.size(); ++i) {
-    of_voice(*intake, i, [&](const VoiceRequest& voice) {
-      read_body(voice.body, intake->request.endpoint);
-      intake->wanted.push_back(read_adapter_request(voice.body, services.model.names));
+    of_voice(*intake, i, [&] {
+      const json::value body = voice_body(intake->request, i, WithPrompt::kNo);
+      intake->wanted.push_back(
+          read_adapter_request(read_body(body, intake->request.endpoint), services.model.names));
     });
   }
   acquire(services, intake, 0);

@@ -21,11 +21,9 @@ void refuse_fields(const json::object& fields, const std::string& where) {
 }
 
 // The first message, or one put before the others.
-void set_system(json::object& body, const json::string& text, const std::string& param) {
-  json::value* messages = body.if_contains("messages");
-  if (messages == nullptr) refuse(param, "{} needs messages, not a prompt", param);
-  if (!messages->is_array()) return;  // which is refused later
-  json::array& array = messages->get_array();
+void set_system(json::value& messages, const json::string& text) {
+  if (!messages.is_array()) return;  // which is refused later
+  json::array& array = messages.get_array();
   const bool has_system = !array.empty() && array[0].is_object() && array[0].get_object().contains("role") &&
                           array[0].get_object().at("role") == "system";
   const json::object message{{"role", "system"}, {"content", text}};
@@ -48,51 +46,67 @@ std::string read_name(const json::object& fields, const std::string& where, std:
   return std::string(name);
 }
 
-json::object body_of(const json::object& shared, const json::object& fields, const std::string& where) {
-  json::object body = shared;
-  const bool selects = std::ranges::any_of(
-      kSelectAdapters, [&](std::string_view name) { return find_field(fields, name) != nullptr; });
-  for (const std::string_view name : kSelectAdapters) {
-    if (selects) body.erase(name);
+void check_fields(const json::object& fields, const std::string& where) {
+  refuse_fields(fields, where);
+  for (const std::string_view name : {"stream", "voices"}) {
+    if (fields.contains(name)) refuse(where + std::string(name), "{}{}: a voice has none", where, name);
   }
-  for (const auto& [name, value] : fields) {
-    if (name == "name" || name == "system") continue;
-    if (name == "messages" || name == "prompt" || name == "stream" || name == "voices")
-      refuse(where + std::string(name), "{}{}: all voices have the same; it stands beside \"voices\"", where,
-             std::string_view(name));
-    body.insert_or_assign(name, value);
-  }
-  if (const json::value* system = find_field(fields, "system")) {
-    read_string(*system, where + "system");
-    set_system(body, system->get_string(), where + "system");
-  }
-  return body;
+}
+
+bool is_given(const ChorusRequest& request, std::string_view name) {
+  const auto has = [&](const VoiceRequest& voice) { return find_field(voice.fields, name) != nullptr; };
+  return find_field(request.shared, name) != nullptr || std::ranges::any_of(request.voices, has);
 }
 
 }  // namespace
 
-ChorusRequest read_chorus_request(const json::object& body) {
+ChorusRequest read_chorus_request(json::object body) {
   ChorusRequest request;
-  const bool chat = find_field(body, "messages") != nullptr;
-  if (chat == (find_field(body, "prompt") != nullptr))
-    refuse(chat ? "prompt" : "messages", "either messages or prompt must be given");
-  request.endpoint = chat ? Endpoint::kChat : Endpoint::kCompletions;
   request.stream = bool_field(body, "stream", false);
   refuse_fields(body, "");
   const json::value* voices = find_field(body, "voices");
   if (voices == nullptr) refuse("voices", "voices is missing: a list of {{\"name\", \"model\"}}");
-  json::object shared = body;
-  for (const std::string_view name : {"voices", "stream"}) shared.erase(name);
   std::set<std::string> names;
   const json::array& list = read_array(*voices, "voices", 1, kMaxVoices);
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string where = fmt::format("voices[{}].", i);
     const json::object& fields = read_object(list[i], fmt::format("voices[{}]", i));
-    refuse_fields(fields, where);
+    check_fields(fields, where);
     std::string name = read_name(fields, where, names);
-    request.voices.push_back({std::move(name), body_of(shared, fields, where)});
+    request.voices.push_back({std::move(name), fields});
   }
+  for (const std::string_view name : {"voices", "stream"}) body.erase(name);
+  request.shared = std::move(body);
+  const bool chat = is_given(request, "messages");
+  if (chat == is_given(request, "prompt"))
+    refuse(chat ? "prompt" : "messages", "either messages or prompt must be given");
+  request.endpoint = chat ? Endpoint::kChat : Endpoint::kCompletions;
   return request;
+}
+
+json::object voice_body(const ChorusRequest& request, size_t index, WithPrompt with) {
+  const json::object& fields = request.voices[index].fields;
+  const bool selects = std::ranges::any_of(
+      kSelectAdapters, [&](std::string_view name) { return find_field(fields, name) != nullptr; });
+  const auto wanted = [&](std::string_view name) {
+    return with == WithPrompt::kYes || (name != "messages" && name != "prompt");
+  };
+  json::object body;
+  for (const auto& [name, value] : request.shared) {
+    const bool replaced =
+        selects && std::ranges::find(kSelectAdapters, std::string_view(name)) != kSelectAdapters.end();
+    if (!replaced && wanted(name) && !fields.contains(name)) body.emplace(name, value);
+  }
+  for (const auto& [name, value] : fields) {
+    if (name != "name" && name != "system" && wanted(name)) body.emplace(name, value);
+  }
+  if (const json::value* system = find_field(fields, "system")) {
+    const std::string param = fmt::format("voices[{}].system", index);
+    read_string(*system, param);
+    if (request.endpoint != Endpoint::kChat) refuse(param, "{} needs messages, not a prompt", param);
+    if (json::value* messages = body.if_contains("messages")) set_system(*messages, system->get_string());
+  }
+  return body;
 }
 
 ApiError voice_error(const ApiError& error, const std::string& name, size_t index) {

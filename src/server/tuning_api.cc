@@ -277,10 +277,10 @@ std::vector<HttpRoute> tuning_routes(const Services& services) {
   const std::string_view files = kFiles.substr(0, kFiles.size() - 1),
                          jobs = kJobs.substr(0, kJobs.size() - 1);
   HttpRoute upload = route(services, "POST", files, add_file);
-  upload.any_content_type = true;
+  upload.content_type = "multipart/form-data";
   if (services.tuning != nullptr) upload.body_bytes = services.tuning->limits().file_bytes + kFormBytes;
   HttpRoute cancel = route(services, "POST", kJobs, cancel_job);
-  cancel.any_content_type = true;  // it has no body
+  cancel.body_optional = true;
   return {std::move(upload),
           std::move(cancel),
           route(services, "GET", files, list_files),

@@ -84,6 +84,19 @@ def test_a_prompt_and_a_format(server):
     assert answer["voices"][1]["text"]
 
 
+def test_messages_of_its_own(server):
+    """A voice is asked its own question; one without any needs the one that all have."""
+    own = [{"role": "user", "content": "What is the tide?"}]
+    said = lambda body: [voice["text"] for voice in server.post(PATH, BODY | body).json()["voices"]]  # noqa: E731
+    both = said({"voices": [{"name": "a"}, {"name": "b", "messages": own}]})
+    assert both == [*said({"voices": [{"name": "a"}]}), *said({"messages": own, "voices": [{"name": "b"}]})]
+    assert both[0] != both[1]
+    only = {"max_tokens": 4, "voices": [{"name": "b", "messages": own}]}
+    assert server.post(PATH, only).status_code == 200
+    only["voices"].append({"name": "c"})
+    assert error_of(server.post(PATH, only), 400)["param"] == "voices[1].messages"
+
+
 def test_counted_by_voice(server):
     before = server.metrics()
     sing(server, BODY)
@@ -115,7 +128,9 @@ REFUSED = [
     ({"voices": [{"name": "a"}, {"name": "b", "temperature": "hot"}]}, "voices[1].temperature"),
     ({"voices": [{"name": "a", "max_tokens": 10**6}]}, "voices[0].messages"),
     ({"voices": [{"name": "a", "frobnicate": 1}]}, "voices[0].frobnicate"),
-    ({"voices": [{"name": "a", "messages": QUESTION}]}, "voices[0].messages"),
+    ({"voices": [{"name": "a", "prompt": "x"}]}, "prompt"),
+    ({"voices": [{"name": "a", "messages": "x"}]}, "voices[0].messages"),
+    ({"voices": [{"name": "a", "stream": True}]}, "voices[0].stream"),
     ({"voices": [{"name": "a", "n": 2}]}, "voices[0].n"),
     ({"voices": [{"name": "a", "system": 7}]}, "voices[0].system"),
     ({"voices": [{"name": "a", "model": "a@0.5"}]}, "voices[0].model"),

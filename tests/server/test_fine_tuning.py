@@ -117,7 +117,6 @@ def test_files_that_are_refused(client, tuning):
     form = "multipart/form-data; boundary=X"
     head = b'--X\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
     for body, kind in (
-        (b"{}", "application/json"),
         (b"", form),
         (b"--X", form),
         (b"--X\r\n", form),

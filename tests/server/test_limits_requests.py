@@ -309,6 +309,17 @@ def test_many_grammars_are_not_kept_for_ever(server, idle):
     assert server.rss() < idle.rss + (80 << 20)
 
 
+@pytest.mark.parametrize("messages", ("[]", '{"role":"user","content":""}'), ids=("no messages", "empty ones"))
+def test_many_voices_over_much_text(start_tiny, messages):
+    """The voices have one prompt, however long: it is not held once for each."""
+    alone = start_tiny()
+    voices = ",".join(f'{{"name":"v{i}","system":"Be brief."}}' for i in range(64))
+    body = f'{{"voices":[{voices}],"messages":[{",".join([messages] * ((7 << 20) // (len(messages) + 1)))}]}}'
+    refused(alone, body.encode(), path="/v1/chorus", seconds=8)
+    assert alone.peak() < 1 << 30
+    assert alone.stop() == 0
+
+
 def test_messages(server):
     bad = [
         [], "Hi", [5], [{"role": "user"}], [{"content": "x"}], [{"role": 5, "content": "x"}],
