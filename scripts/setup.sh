@@ -6,7 +6,7 @@ BUILD_PACKAGES="g++ cmake ninja-build pkg-config libboost1.81-dev libboost-json1
   libpcre2-dev libutf8proc-dev libcli11-dev libgtest-dev"
 WEIGHTS_PACKAGES="python3 python3-pip ca-certificates"
 TEST_PACKAGES="clang-format libbenchmark-dev python3-pytest python3-venv python3-requests python3-jsonschema openssl
-  haproxy python3-yaml chromium"
+  haproxy python3-yaml chromium curl"
 
 SMOLLM2=$CHORUS_CACHE/smollm2.gguf
 SMOLLM2_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53

@@ -102,6 +102,7 @@ void wait_for_the_end(Server& server, int drain_seconds) {
 
 int run_serve(ServeFlags flags) {
   flags.server.service.version = CHORUS_VERSION;
+  flags.server.service.model = flags.model.model;
   flags.server.service.queue_time = std::chrono::seconds(flags.queue_seconds);
   flags.server.adapters.directory = std::move(flags.model.adapter_directory);
   flags.model.adapter_directory.clear();  // the manager loads it, and goes on watching it

@@ -62,7 +62,8 @@ json::object model_card(const std::string& id, int64_t created, const std::strin
 
 json::array model_cards(const Services& services) {
   const std::string& base = services.options.served_name;
-  json::array cards{model_card(base, services.started, base, nullptr, services.model.limits.context_length)};
+  json::array cards{model_card(base, services.started, services.options.model, nullptr,
+                               services.model.limits.context_length)};
   for (const AdapterStatus& status : services.adapters.list()) {
     if (!servable(status)) continue;
     cards.push_back(model_card(status.name, status.created, status.path.empty() ? status.name : status.path,

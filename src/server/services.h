@@ -19,6 +19,7 @@ namespace chorus {
 
 struct ServiceOptions {
   std::string served_name = "base";
+  std::string model;  // as the server was told it: a name of the cache or a path
   std::string version;
   int overload_status = 503;             // or 429
   int key_concurrency = 64;              // requests of one API key at once

@@ -10,7 +10,8 @@ namespace {
 // Whatever a model says or an adapter is called, no script runs but the page's own files, no markup is made
 // of text, nothing is fetched from elsewhere and no other page can frame this one.
 constexpr const char* kContentSecurityPolicy =
-    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
+    "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "object-src 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'";
 
 void answer_file(HttpExchange& exchange) {

@@ -5,6 +5,7 @@ Takes the models of tests/cli/conftest.py, and its CHORUS_BIN and CHORUS_CACHE. 
 
 import importlib.util
 import pathlib
+import shutil
 import sys
 import warnings
 
@@ -29,6 +30,7 @@ pytest_terminal_summary = _cli.pytest_terminal_summary
 
 import builders  # noqa: E402  (beside cli_fixtures)
 from harness import Server  # noqa: E402
+from pages import Pages  # noqa: E402
 from variants import with_chat_template, write_variant  # noqa: E402
 
 FLEET = [f"voice{i:02}" for i in range(32)]
@@ -88,10 +90,32 @@ def server(start_tiny, tiny_adapters):
 
 
 @pytest.fixture(scope="session")
-def real(start_server, smollm2, demo_adapters):
-    """A server on SmolLM2 with the demo adapters."""
+def real(start_server, smollm2, demo_adapters, tmp_path_factory):
+    """A server on SmolLM2 with the demo adapters, which tunes too."""
     flags = [part for name, path in demo_adapters.items() for part in ("--adapter", f"{name}={path}")]
-    return start_server(smollm2, "--kv-memory", "96", *flags)
+    return start_server(smollm2, "--kv-memory", "96", "--tune-dir", tmp_path_factory.mktemp("jobs"), *flags)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if shutil.which("chromium") is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens the page of a server; what goes wrong in it fails the test at its end."""
+    pages = Pages(browser)
+    yield pages.open
+    pages.close()
+    assert pages.troubles == []
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,12 @@
 import * as api from "./api.js";
 import {$, el, note, paint} from "./dom.js";
 import {bytes, count, duration, onLanguage, t} from "./i18n.js";
-import {choose} from "./mix.js";
-import {changeState, onState, servable, state} from "./state.js";
+import {blend, choose} from "./mix.js";
+import {changeState, onState, servable, setStrength, state, strengthOf} from "./state.js";
+import {startUpload} from "./upload.js";
 
 const kPollMs = 3000;
+const kDragged = "text/x-chorus-voice";
 
 const cards = new Map();  // by name; "" is the base
 let mayManage = true;
@@ -14,7 +16,7 @@ let startChat = () => {};
 /** Asks the server what it has. Throws ApiError. */
 export async function refresh() {
   const models = await api.getModels();
-  const base = models.find((model) => !model.parent)?.id ?? "";
+  const base = models.find((model) => !model.parent);
   let list;
   try {
     list = await api.getAdapters();
@@ -25,7 +27,7 @@ export async function refresh() {
     list = {data: models.filter((model) => model.parent).map(({id}) => ({name: id, residency: "ready"}))};
   }
   const adapters = list.data.map((adapter) => ({...adapter, id: adapter.id ?? "", error: adapter.error ?? ""}));
-  changeState({base, adapters, residentBytes: list.resident_bytes ?? 0,
+  changeState({base: base?.id ?? "", root: base?.root ?? "", adapters, residentBytes: list.resident_bytes ?? 0,
                budgetBytes: list.memory_bytes ?? 0});
 }
 
@@ -67,11 +69,43 @@ function makeCard(name) {
   const unload = el("button", {type: "button", class: "quiet", onclick: () => {
     manage(() => api.unloadAdapter(name), t("adapters.unloaded", {name}));
   }});
-  const item = el("li", {class: "card"},
-                  el("div", {class: "card-head"}, title, badge), el("div", {class: "row"}, facts, hash), error,
+  const strength = el("input", {type: "range", min: "0", max: "2", step: "0.05", value: strengthOf(name), oninput: () => {
+    setStrength(name, strength.valueAsNumber);
+    scale.textContent = strength.valueAsNumber;
+  }});
+  const scale = el("output", {}, strengthOf(name));
+  const strengths = el("div", {class: "strength", hidden: isBase}, strength, scale, hash);
+  const head = el("div", {class: "card-head"}, title, badge);
+  const item = el("li", {class: "card"}, head, facts, error, strengths,
                   el("div", {class: "row actions"}, chat, pin, load, unload));
   paint(item, name, isBase);
-  return {item, title, badge, facts, hash, error, chat, pin, load, unload};
+  if (!isBase) startDrag(item, head, name);
+  return {item, head, title, badge, facts, hash, error, chat, pin, load, unload, strength, strengths};
+}
+
+// One card that is dropped on another: a mix of the two.
+function startDrag(item, head, name) {
+  head.draggable = true;
+  head.addEventListener("dragstart", (event) => {
+    event.dataTransfer.setData(kDragged, name);
+    event.dataTransfer.effectAllowed = "link";
+  });
+  const isVoice = (event) => event.dataTransfer.types.includes(kDragged);
+  item.addEventListener("dragover", (event) => {
+    if (!isVoice(event)) return;
+    event.preventDefault();
+    item.classList.add("is-target");
+  });
+  item.addEventListener("dragleave", () => item.classList.remove("is-target"));
+  item.addEventListener("drop", (event) => {
+    item.classList.remove("is-target");
+    const other = event.dataTransfer.getData(kDragged);
+    if (!isVoice(event)) return;
+    event.preventDefault();
+    if (other === name) return;
+    blend(other, name);
+    startChat();
+  });
 }
 
 function drawBase(card) {
@@ -86,6 +120,7 @@ function factsOf(adapter) {
   const facts = [];
   if (adapter.rank) facts.push(t("adapters.rank", {rank: adapter.rank}), t(`form.${adapter.form}`));
   if (adapter.bytes) facts.push(bytes(adapter.bytes));
+  if (adapter.id && !adapter.error) facts.push(t("adapters.fits"));
   return facts;
 }
 
@@ -107,6 +142,9 @@ function drawCard(card, adapter) {
     element.setAttribute("aria-label", t(label, {name}));
     element.hidden = !shown;
   };
+  card.head.title = t("adapters.drag");
+  card.strength.setAttribute("aria-label", t("mix.scale", {name}));
+  card.strengths.hidden = !servable().includes(adapter);
   const there = residency === "ready";
   const stored = there || residency === "on_disk";
   button(card.chat, "adapters.chat", "adapters.chat_with", servable().includes(adapter));
@@ -179,6 +217,7 @@ function startLoadForm() {
 export function startAdapters(onChat) {
   startChat = onChat;
   startLoadForm();
+  startUpload(() => refresh().catch(() => {}));
   onState(draw);
   onLanguage(draw);
   setInterval(() => {

@@ -65,6 +65,14 @@ export const pinAdapter = (name, pinned) => post("/v1/adapters/pin", {name, pinn
 /** What a load would give: an adapter with `valid`, and with `error` where it is not. */
 export const validateAdapter = async (path) => (await post("/v1/adapters/validate", {path})).json();
 
+/** Files of an adapter are tried (`check`), or kept under its name and loaded. @param {File[]} files */
+export async function uploadAdapter(name, files, check = false) {
+  const body = new FormData();
+  for (const file of files) body.append("file", file, file.name);
+  const query = new URLSearchParams({name, ...(check ? {check: "true"} : {})});
+  return (await call(`/v1/adapters/upload?${query}`, {method: "POST", body})).json();
+}
+
 /** Streams a chat completion: yields each event's object; ends after [DONE]. Throws ApiError. */
 export async function* streamChat(body, signal) {
   const response = await post("/v1/chat/completions",
@@ -105,7 +113,16 @@ export async function* streamChorus(body, signal) {
   throw new ApiError(0, "");
 }
 
-/** The data of each server-sent event of a body. Characters and lines may be cut anywhere. */
+/** Ends one voice of a chorus under way; the others go on. */
+export const stopVoice = (id, voice) => post("/v1/chorus/stop", {id, voice});
+
+/** What the server knows of its image engine. */
+export const imageEngine = async () => (await call("/v1/images/engine")).json();
+export const makeImage = async (body, signal) => (await post("/v1/images/generations", body, signal)).json();
+export const cancelImage = (id) => post("/v1/images/cancel", {id});
+
+/** The data of each server-sent event of a body. Characters and lines may be cut anywhere. Throws ApiError where the
+ *  connection breaks. */
 export async function* serverSentEvents(stream) {
   const reader = stream.getReader();
   const decoder = new TextDecoder();
@@ -126,6 +143,9 @@ export async function* serverSentEvents(stream) {
         }
       }
     }
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, error.message);
   } finally {
     reader.cancel().catch(() => {});
   }

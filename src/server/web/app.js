@@ -2,16 +2,21 @@
 import {forgetDenial, refresh, startAdapters} from "./adapters.js";
 import * as api from "./api.js";
 import {startChat} from "./chat.js";
+import {startCopy} from "./copy.js";
 import {$} from "./dom.js";
 import {onLanguage, switchLanguage, t, translate} from "./i18n.js";
+import {lookAtEngine} from "./image.js";
 import {startMix} from "./mix.js";
 import {startMonitor} from "./monitor.js";
+import {startNpc} from "./npc.js";
+import {showRoom, startRooms} from "./rooms.js";
+import {startRunners} from "./runner.js";
 import {onState, state} from "./state.js";
 import {startStory} from "./story.js";
+import {startSummary} from "./summary.js";
 import {showTune, startTune} from "./tune.js";
 
 const kThemes = ["auto", "light", "dark"];
-const kRooms = ["story", "tune", "chat"];  // of which one is seen, on a wide screen between the panels at its sides
 const root = document.documentElement;
 
 let status = "connecting";
@@ -27,21 +32,6 @@ function drawStatus() {
 function setStatus(value) {
   status = value;
   drawStatus();
-}
-
-function show(view) {
-  document.body.dataset.view = view;
-  if (kRooms.includes(view)) {
-    document.body.dataset.room = view;
-    localStorage.setItem("chorus.room", view);
-  }
-  if (view === "tune") showTune();
-  for (const button of document.querySelectorAll(".rooms button")) {
-    button.setAttribute("aria-current", String(button.dataset.room === document.body.dataset.room));
-  }
-  for (const button of document.querySelectorAll(".views button")) {
-    button.setAttribute("aria-current", String(button.dataset.view === view));
-  }
 }
 
 // Until the server has told what it serves; then every scrape of the metrics says whether it is still there.
@@ -104,28 +94,29 @@ function startKey() {
   });
 }
 
+// Where the chosen voice answers.
+function talk() {
+  showRoom("chat");
+  $("prompt").focus();
+}
+
 translate(document);
 startTheme();
 startLanguage();
 startKey();
 startMix();
-startAdapters(() => {
-  show("chat");
-  $("prompt").focus();
-});
+startAdapters(talk);
+startRunners();
 startChat();
 startStory();
-startTune(() => {
-  show("chat");
-  $("prompt").focus();
+startNpc();
+startCopy();
+startSummary();
+startTune(talk);
+startRooms((room) => {
+  if (room === "tune") showTune();
+  if (room === "story") lookAtEngine();
 });
-for (const button of document.querySelectorAll(".rooms button")) {
-  button.addEventListener("click", () => show(button.dataset.room));
-}
-for (const button of document.querySelectorAll(".views button")) {
-  button.addEventListener("click", () => show(button.dataset.view));
-}
-show(kRooms.includes(localStorage.getItem("chorus.room")) ? localStorage.getItem("chorus.room") : "chat");
 onState(drawStatus);
 connect();
 startMonitor(onScrape);

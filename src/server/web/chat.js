@@ -4,12 +4,15 @@ import {$, el, isComposing, note, paint} from "./dom.js";
 import {duration, onLanguage, rate, t} from "./i18n.js";
 import {leading, model} from "./mix.js";
 import {state} from "./state.js";
+import {loadRoom, saveRoom} from "./store.js";
 
-/** @type {{role: string, content: string}[]} */
+/** @type {{role: string, content: string, name?: string, lead?: string, result?: object, stopped?: boolean}[]}
+ *  An answer is `name`'s, in the colour of `lead`. */
 let messages = [];
 /** @type {AbortController | null} Of the answer under way. */
 let running = null;
 
+const keep = () => saveRoom("chat", {messages});
 const say = (text) => { $("said").textContent = text; };
 
 function followEnd(change) {
@@ -39,7 +42,7 @@ function addQuestion(text) {
 }
 
 // The place of an answer: text that grows in one node, and what is known of it at the end.
-function addAnswer(name) {
+function addAnswer(name, lead) {
   const text = document.createTextNode("");
   const facts = el("p", {class: "facts muted"});
   const problem = el("p", {class: "note bad", hidden: true});
@@ -52,16 +55,17 @@ function addAnswer(name) {
   const article = el("article", {class: "message", "aria-busy": "true"},
                      el("h3", {class: "by"}, el("i", {class: "dot", "aria-hidden": "true"}), name),
                      el("p", {class: "text", dir: "auto"}, text), problem, foot);
-  paint(article, leading(), leading() === "");
+  paint(article, lead, lead === "");
   $("log").append(article);
   return {article, text, facts, problem, copy, retry, foot};
 }
 
 function requestBody() {
   const system = $("system").value.trim();
+  const said = messages.map(({role, content}) => ({role, content}));
   const body = {
     model: model(),
-    messages: system ? [{role: "system", content: system}, ...messages] : messages,
+    messages: system ? [{role: "system", content: system}, ...said] : said,
   };
   const temperature = $("temperature").valueAsNumber;
   const maxTokens = $("max-tokens").valueAsNumber;
@@ -129,7 +133,8 @@ function setRunning(controller) {
 // Asks with the messages there are; the last is the user's.
 async function answer() {
   const name = model();
-  const place = addAnswer(name);
+  const lead = leading();
+  const place = addAnswer(name, lead);
   const conversation = messages;  // Clear begins another
   const controller = new AbortController();
   setRunning(controller);
@@ -149,15 +154,37 @@ async function answer() {
   const hadFocus = document.activeElement === $("stop");
   setRunning(null);
   if (hadFocus) $("prompt").focus();
-  if (place.text.data) messages.push({role: "assistant", content: place.text.data});
-  followEnd(() => {
-    place.article.removeAttribute("aria-busy");
-    place.facts.replaceChildren(...factsOf(place.result, stopped).map((fact) => el("span", {}, fact)));
-    place.copy.hidden = !place.text.data;
-    place.foot.hidden = false;
-    for (const old of document.querySelectorAll(".message .retry")) old.remove();
-    place.retry.classList.add("retry");
-  });
+  if (place.text.data) messages.push({role: "assistant", content: place.text.data, name, lead, result: place.result, stopped});
+  keep();
+  followEnd(() => finish(place, place.result, stopped));
+}
+
+// What stands below an answer that is over; only the last can be asked for again.
+function finish(place, result, stopped) {
+  place.article.removeAttribute("aria-busy");
+  place.facts.replaceChildren(...factsOf(result, stopped).map((fact) => el("span", {}, fact)));
+  place.copy.hidden = !place.text.data;
+  place.foot.hidden = false;
+  for (const old of document.querySelectorAll(".message .retry")) old.remove();
+  place.retry.classList.add("retry");
+}
+
+// The conversation that this browser has kept.
+async function restore() {
+  const kept = await loadRoom("chat");
+  if (!kept?.messages?.length || messages.length > 0 || running) return;
+  ({messages} = kept);
+  $("log").replaceChildren();
+  for (const {role, content, name, lead, result, stopped} of messages) {
+    if (role === "user") {
+      addQuestion(content);
+      continue;
+    }
+    const place = addAnswer(name, lead);
+    place.text.data = content;
+    finish(place, result, stopped);
+  }
+  $("log").scrollTop = $("log").scrollHeight;
 }
 
 // Throws the last answer away and asks the same again, of whoever is chosen now.
@@ -178,6 +205,7 @@ function send() {
   if (messages.at(-1)?.role === "user") messages.pop();
   messages.push({role: "user", content: text});
   addQuestion(text);
+  keep();
   answer();
 }
 
@@ -215,6 +243,7 @@ export function startChat() {
     running?.abort();
     setRunning(null);
     messages = [];
+    keep();
     say("");
     drawEmpty();
     $("prompt").focus();
@@ -224,4 +253,5 @@ export function startChat() {
     drawSettings();
     drawEmpty();
   });
+  restore();
 }

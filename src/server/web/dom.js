@@ -1,4 +1,5 @@
 // Small helpers of the page. Text becomes text here, never markup.
+import {t} from "./i18n.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -22,6 +23,23 @@ export function svg(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
+}
+
+/** A button that copies what `text` gives, and says so. */
+export function copyButton(text, label = "chat.copy") {
+  const button = el("button", {type: "button", class: "quiet", "data-i18n": label, onclick: async () => {
+    await navigator.clipboard.writeText(text());
+    button.textContent = t("chat.copied");
+    setTimeout(() => { button.textContent = t(label); }, 1500);
+  }}, t(label));
+  return button;
+}
+
+/** Offers a text or a Blob as a file. */
+export function download(name, type, content) {
+  const link = el("a", {href: URL.createObjectURL(new Blob([content], {type})), download: name});
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 /** Shows a text in a note, or hides the note where there is none. */

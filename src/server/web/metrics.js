@@ -1,10 +1,16 @@
 // What /metrics says, as numbers and as their course over the last minutes.
 
+const kMeans = {  // of a voice, as sums and counts
+  ttft: "chorus:adapter_time_to_first_token_seconds",
+  between: "chorus:adapter_inter_token_latency_seconds",
+  queued: "chorus:adapter_queue_time_seconds",
+};
 const kWanted = new Set([
-  "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc",
-  "vllm:generation_tokens_total", "chorus:kv_pages", "chorus:adapter_generation_tokens_total",
-  "chorus:adapter_time_to_first_token_seconds_sum", "chorus:adapter_time_to_first_token_seconds_count",
-  "process_resident_memory_bytes",
+  "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:num_preemptions_total",
+  "vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total",
+  "chorus:kv_pages", "chorus:adapter_generation_tokens_total", "chorus:adapter_prompt_tokens_total", "chorus:adapter_requests_total",
+  "chorus:engine_steps_total", "chorus:engine_rows_total", "process_resident_memory_bytes",
+  ...Object.values(kMeans).flatMap((name) => [`${name}_sum`, `${name}_count`]),
 ]);
 
 const unescape = (text) => text.replace(/\\(.)/g, (whole, c) => (c === "n" ? "\n" : c));
@@ -27,8 +33,18 @@ export function parseMetrics(text) {
   return families;
 }
 
+/** The sum of a family's series. */
+export const total = (families, name) => (families.get(name) ?? []).reduce((sum, {value}) => sum + value, 0);
+
+/** A voice's mean since the server began, in seconds, by one of kMeans' keys; null where there was nothing. */
+export function meanOf(families, key, adapter) {
+  const of = (part) => (families.get(`${kMeans[key]}_${part}`) ?? []).find(({labels}) => labels.adapter === adapter)?.value ?? 0;
+  return of("count") > 0 ? of("sum") / of("count") : null;
+}
+
 /** What happened between two scrapes.
- *  @typedef {{rates: Map<string, number>, ttft: Map<string, number>}} Sample */
+ *  @typedef {{rates: Map<string, number>, ttft: Map<string, number>, running: number, waiting: number, rows: number}} Sample
+ *  `rows` is the mean of the steps', 0 where there was none. */
 
 export class History {
   /** @param {number} length scrapes to remember */
@@ -45,8 +61,10 @@ export class History {
     const now = {
       time,
       tokens: by("chorus:adapter_generation_tokens_total"),
-      sum: by("chorus:adapter_time_to_first_token_seconds_sum"),
-      count: by("chorus:adapter_time_to_first_token_seconds_count"),
+      sum: by(`${kMeans.ttft}_sum`),
+      count: by(`${kMeans.ttft}_count`),
+      steps: total(families, "chorus:engine_steps_total"),
+      rows: total(families, "chorus:engine_rows_total"),
     };
     const before = this.before;
     this.before = now;
@@ -56,7 +74,13 @@ export class History {
       const from = before[key].get(name) ?? 0, to = now[key].get(name);
       return to >= from ? to - from : to;
     };
-    const sample = {rates: new Map(), ttft: new Map()};
+    const sample = {
+      rates: new Map(),
+      ttft: new Map(),
+      running: total(families, "vllm:num_requests_running"),
+      waiting: total(families, "vllm:num_requests_waiting"),
+      rows: now.steps > before.steps ? (now.rows - before.rows) / (now.steps - before.steps) : 0,
+    };
     for (const name of now.tokens.keys()) {
       const tokens = grown("tokens", name);
       if (tokens > 0) sample.rates.set(name, tokens / (time - before.time));
@@ -83,6 +107,11 @@ export class History {
 
   rates(name) {
     return this.samples.map(({rates}) => rates.get(name) ?? 0);
+  }
+
+  /** Of every sample: "running", "waiting" or "rows". */
+  course(key) {
+    return this.samples.map((sample) => sample[key]);
   }
 
   /** Seconds to the first token, null where no request began to answer. */

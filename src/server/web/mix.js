@@ -1,7 +1,7 @@
 // Who answers: the base, one adapter, or a mix of several with their strengths.
 import {$, el, paint} from "./dom.js";
 import {onLanguage, t} from "./i18n.js";
-import {onState, servable, state} from "./state.js";
+import {onState, servable, state, strengthOf} from "./state.js";
 
 const kMaxParts = 8;
 
@@ -24,7 +24,14 @@ export const leading = () => parts.reduce((best, part) => (part.scale > best.sca
 /** Answers come from `name` alone from now on; "" for the base. */
 export function choose(name) {
   parts.length = 0;
-  parts.push({name, scale: 1});
+  parts.push({name, scale: strengthOf(name)});
+  draw();
+}
+
+/** Answers come from two adapters together from now on, half of each. */
+export function blend(first, second) {
+  parts.length = 0;
+  parts.push({name: first, scale: 0.5}, {name: second, scale: 0.5});
   draw();
 }
 

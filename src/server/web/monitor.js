@@ -4,6 +4,7 @@ import {bars, shareBar, sparkline, stackChart} from "./charts.js";
 import {$, el, paint} from "./dom.js";
 import {bytes, count, duration, onLanguage, percent, rate, t} from "./i18n.js";
 import {History, parseMetrics} from "./metrics.js";
+import {drawServer} from "./server.js";
 import {state} from "./state.js";
 
 const kPollMs = 1000;
@@ -73,6 +74,7 @@ function drawVoices(names) {
 }
 
 function draw() {
+  if (document.body.dataset.room === "server") drawServer(families, history);
   // The busiest, in the order of their names: neither rows nor layers change places.
   const names = history.voices().slice(0, kMaxVoices).sort((a, b) => a.localeCompare(b));
   drawTiles();

@@ -1,9 +1,13 @@
 // The story: a premise, a concept that the base makes of it, and voices that answer from one batch.
 import * as api from "./api.js";
-import {$, el, isComposing, note, paint} from "./dom.js";
+import {$, el, note, paint} from "./dom.js";
 import {count, duration, onLanguage, rate, t} from "./i18n.js";
-import {onState, servable, state} from "./state.js";
-import {allTakes, curl, download, markdown, putTake, removeTake} from "./takes.js";
+import {drawImage, showImage, startImage} from "./image.js";
+import {makeRunner, sendOnEnter} from "./runner.js";
+import {modelOf, onState, servable, state} from "./state.js";
+import {allTakes, keeper, loadRoom, putTake} from "./store.js";
+import {drawTakes, startTakes} from "./takes-list.js";
+import {someSeed, streamVoices, VoiceColumn} from "./voices.js";
 
 const kSampling = {temperature: 0.6, min_p: 0.1, repetition_penalty: 1.05, max_tokens: 320};
 const kUsual = ["story", "image-prompt"];  // who answers at first, where they are there
@@ -11,46 +15,23 @@ const kMostVoices = 8;
 const kParts = ["Title", "Act 1", "Act 2", "Act 3", "The turn", "Ending"];
 const kSaveEvery = 1000;  // ms, while voices stream: a page that is closed loses no more
 
-/** @type {AbortController | null} Of what is under way. */
-let running = null;
-/** @type {import("./takes.js").Take | null} The one that is shown. */
+let runner = null;
+/** @type {import("./store.js").Take | null} The one that is shown. */
 let current = null;
+/** @type {import("./store.js").Take[]} */
 let takes = [];
 const chosen = new Set();
+const pinned = new Set();  // of the take that is shown: they are kept when the others sing again
 let choseOnce = false;
-
-const say = (text) => { $("story-said").textContent = text; };
-
-function setRunning(controller) {
-  running = controller;
-  for (const id of ["sing", "expand", "one-by-one"]) $(id).disabled = running !== null;
-  $("story-stop").hidden = running === null;
-}
-
-// Runs `work` with a controller that Stop aborts; says what went wrong.
-async function run(work) {
-  if (running) return;
-  const controller = new AbortController();
-  setRunning(controller);
-  note($("story-problem"), "");
-  try {
-    await work(controller.signal);
-  } catch (error) {
-    if (error.name === "AbortError") {
-      say(t("chat.stopped"));
-    } else {
-      const text = error.status === 0 ? t("chat.broken") : error.message;
-      note($("story-problem"), error.retryAfter ? `${text} ${t("chat.retry_after", {seconds: error.retryAfter})}` : text, true);
-    }
-  } finally {
-    setRunning(null);
-  }
-}
+let singing = "";  // the id of the chorus under way
 
 const premise = () => $("premise").value.trim();
+const concept = () => $("concept").value.trim();
+
+const keepDraft = keeper("story", () => ({premise: premise(), concept: concept(), locked: $("lock").checked}));
 
 // The concept, by the base; written into the box as it comes, where it can be edited.
-const expand = () => run(async (signal) => {
+const expand = () => runner.run(async (signal) => {
   if (!premise()) return;
   const body = {
     model: state.base,
@@ -63,219 +44,172 @@ const expand = () => run(async (signal) => {
     $("concept").value += event.choices?.[0]?.delta?.content ?? "";
     $("concept").scrollTop = $("concept").scrollHeight;
   }
-  say(t("story.expanded"));
+  keepDraft();
+  runner.say(t("story.expanded"));
 });
 
-function chorusBody() {
-  const seed = $("story-seed").valueAsNumber;
-  const first = Number.isFinite(seed) ? seed : Math.floor(Math.random() * 2 ** 32);
-  const concept = $("concept").value.trim();
+// The seed is the same for all: they are different voices, and the command line can say it again.
+function chorusBody(names, seed) {
   return {
-    messages: [{role: "user", content: concept ? `${premise()} ${concept}` : premise()}],
-    voices: [...chosen].map((name, index) => {
-      const voice = {name: name || state.base, model: name || state.base, seed: first + index};
-      return name === "image-prompt" ? {...voice, max_tokens: 110} : voice;
-    }),
+    messages: [{role: "user", content: concept() ? `${premise()} ${concept()}` : premise()}],
+    voices: names.map((name) => ({name, model: modelOf(name), seed})),
     ...kSampling,
   };
 }
 
-// A column: its text grows in one node, so that a screen reader and the layout are left in peace.
-function makeColumn(name) {
-  const text = document.createTextNode("");
-  const facts = el("p", {class: "facts muted"});
-  const form = el("dl", {class: "parts", hidden: true});
-  const copy = el("button", {type: "button", class: "quiet", onclick: async () => {
-    await navigator.clipboard.writeText(text.data);
-    copy.textContent = t("chat.copied");
-  }}, t("chat.copy"));
-  const body = el("p", {class: "text", dir: "auto"}, text);
-  const node = el("article", {class: "column"}, el("h3", {class: "by"}, el("i", {class: "dot", "aria-hidden": "true"}), name),
-                  body, form, facts, el("div", {class: "row foot"}, copy));
-  paint(node, name, name === state.base);
-  return {node, text, body, facts, form};
+// A structured story's parts, where the text has all of them in order.
+function partsOf(text) {
+  const places = kParts.map((part) => text.indexOf(`${part}:`));
+  if (places.some((place, i) => place < 0 || (i > 0 && place <= places[i - 1]))) return null;
+  return kParts.map((part, i) => [t(`story.part${i}`), text.slice(places[i] + part.length + 1, places[i + 1]).trim()]);
 }
 
-// A structured story as a form, where the text has all its parts in order.
-function drawParts(column) {
-  const places = kParts.map((part) => column.text.data.indexOf(`${part}:`));
-  const whole = places.every((place, i) => place >= 0 && (i === 0 || place > places[i - 1]));
-  if (!whole) return;
-  column.form.replaceChildren(...kParts.flatMap((part, i) => {
-    const text = column.text.data.slice(places[i] + part.length + 1, places[i + 1]).trim();
-    return [el("dt", {}, t(`story.part${i}`)), el("dd", {dir: "auto"}, text)];
-  }));
-  column.form.hidden = false;
-  column.body.hidden = true;
+function columnOf(voice) {
+  const {name} = voice;
+  const stop = el("button", {type: "button", class: "quiet when-busy", onclick: () => {
+    api.stopVoice(singing, name).catch(() => {});
+  }}, t("chat.stop"));
+  const retry = el("button", {type: "button", class: "quiet when-idle", onclick: () => sing([name], someSeed(), () => true)}, t("chat.retry"));
+  const pin = el("button", {type: "button", class: "quiet when-idle", "aria-pressed": String(pinned.has(name)), onclick: () => {
+    pinned.has(name) ? pinned.delete(name) : pinned.add(name);
+    pin.setAttribute("aria-pressed", String(pinned.has(name)));
+  }}, t("adapters.pin"));
+  const column = VoiceColumn.make({name, actions: [retry, pin, stop]});
+  column.text = voice.text;
+  return column;
 }
 
-function factsOf({finish_reason, usage, tokens_per_second, first_token_ms, seed, adapter, error}) {
-  if (error) return [error.message];
-  if (!usage) return [t("story.cut")];
-  return [
-    finish_reason === "length" ? t("chat.length") : "",
-    t("chat.tokens", {tokens: usage.completion_tokens}),
-    t("chat.rate", {rate: rate(tokens_per_second)}),
-    t("chat.first", {time: duration(first_token_ms / 1000)}),
-    t("story.seed", {seed}),
-    adapter ? adapter.replace(/sha256:(\w{8})\w*/g, "$1") : "",
-  ].filter(Boolean);
+// What a voice's text is beside: the same voice in the take that this one came from.
+function addViews(take, column, voice) {
+  const parts = partsOf(voice.text);
+  if (parts) column.addForm(parts);
+  const before = takes.find(({id}) => id === take.parent)?.voices.find(({name}) => name === voice.name);
+  if (before && before.text !== voice.text) column.addChanges(before.text);
 }
 
-function finishColumn(column, facts) {
-  column.facts.replaceChildren(...factsOf(facts).map((fact) => el("span", {}, fact)));
-  drawParts(column);
-}
-
-function showColumns(names) {
-  const columns = new Map(names.map((name) => [name, makeColumn(name)]));
-  $("columns").replaceChildren(...[...columns.values()].map(({node}) => node));
+// Shows what a take has; those who are still `asked` have not ended. Returns the columns by name.
+function showColumns(take, asked = []) {
+  const columns = new Map(take.voices.map((voice) => [voice.name, columnOf(voice)]));
+  $("columns").replaceChildren(...columns.values());
+  for (const voice of take.voices) {
+    if (asked.includes(voice.name)) continue;
+    columns.get(voice.name).finish(voice.facts);
+    addViews(take, columns.get(voice.name), voice);
+  }
   return columns;
 }
 
 function drawMeter(batch, seconds = null) {
-  $("meter").hidden = !batch;
-  if (!batch) return;
-  $("meter-rows").textContent = rate(batch.rows);
-  $("meter-step").textContent = duration(batch.step_ms / 1000);
-  $("meter-rate").textContent = rate(batch.tokens_per_second);
+  $("meter-rows").textContent = batch ? rate(batch.rows) : "–";
+  $("meter-step").textContent = batch ? duration(batch.step_ms / 1000) : "–";
+  $("meter-rate").textContent = batch ? rate(batch.tokens_per_second) : "–";
   const facts = [];
-  if (batch.final) facts.push(t("story.together", {tokens: count(batch.tokens), seconds: duration(batch.seconds)}));
+  if (batch?.final) facts.push(t("story.together", {tokens: count(batch.tokens), seconds: duration(batch.seconds)}));
   if (seconds !== null) {
     facts.push(t("story.apart", {seconds: duration(seconds), times: (seconds / batch.seconds).toFixed(2)}));
   }
   $("meter-text").textContent = facts.join(" · ");
 }
 
+function drawRunning() {
+  $("story").classList.toggle("is-busy", runner.running);
+}
+
+const drawList = () => drawTakes(takes, current);
+
 // Shows what came of a take.
 function show(take) {
   current = take;
-  const columns = showColumns(take.voices.map(({name}) => name));
-  for (const {name, text, facts} of take.voices) {
-    columns.get(name).text.data = text;
-    finishColumn(columns.get(name), facts);
-  }
+  showColumns(take);
   drawMeter(take.batch, take.apart ?? null);
-  drawTakes();
+  showImage(take);
+  drawList();
 }
 
-// Goes back to a take: what was asked stands in the boxes again.
+// Goes back to a take: what was asked stands in the boxes again. A concept that is locked stays.
 function goBack(take) {
   $("premise").value = take.premise;
-  $("concept").value = take.concept;
+  if (!$("lock").checked) $("concept").value = take.concept;
+  pinned.clear();
+  keepDraft();
   show(take);
 }
 
-// All voices at once; the take is written down as it grows.
-const sing = () => run(async (signal) => {
-  if (!premise() || chosen.size === 0) return;
-  const body = chorusBody();
-  const take = {
+// A take of `names`, to be asked anew, and of what is kept of the one that is shown.
+function makeTake(names, seed, isKept) {
+  const kept = (current?.voices ?? []).filter(({name, text}) => text && !names.includes(name) && isKept(name));
+  return {
     parent: current?.id ?? null,
     created: new Date().toISOString(),
     premise: premise(),
-    concept: $("concept").value.trim(),
+    concept: concept(),
+    locked: $("lock").checked,
     starred: false,
-    body,
-    voices: body.voices.map(({name}) => ({name, text: "", facts: {}})),
+    body: chorusBody(names, seed),
+    voices: [...kept.map((voice) => ({...voice, from: voice.from ?? current.id})), ...names.map((name) => ({name, text: "", facts: {}}))],
     batch: null,
+    pictures: [],
   };
+}
+
+async function streamTake(take, signal) {
+  const asked = take.body.voices.map(({name}) => name);
+  const columns = showColumns(take, asked);
+  const voices = new Map(take.voices.map((voice) => [voice.name, voice]));
+  let saved = performance.now();
+  const onText = () => {
+    if (performance.now() - saved < kSaveEvery) return;
+    saved = performance.now();
+    putTake(take).catch(() => {});
+  };
+  const onBatch = (batch) => {
+    take.batch = batch;
+    drawMeter(batch);
+  };
+  try {
+    await streamVoices(take.body, {voices, columns, signal, onText, onBatch, onId: (id) => { singing = id; }});
+    runner.say(t("story.done", {voices: asked.length}));
+  } finally {
+    for (const name of asked) addViews(take, columns.get(name), voices.get(name));
+    await putTake(take);
+    showImage(take);
+    drawList();
+  }
+}
+
+/** Asks `names` anew, all at once; of the take that is shown those stay who are kept. It is written down as it grows. */
+const sing = (names, seed, isKept) => runner.run(async (signal) => {
+  if (!premise() || names.length === 0) return;
+  const take = makeTake(names, seed, isKept);
   await putTake(take);
   current = take;
   takes.push(take);
-  drawTakes();
+  drawList();
   drawMeter(null);
-  const columns = showColumns(take.voices.map(({name}) => name));
-  const voices = new Map(take.voices.map((voice) => [voice.name, voice]));
-  for (const {node} of columns.values()) node.setAttribute("aria-busy", "true");
-  let frame = 0, saved = performance.now();
-  const flush = () => {
-    frame = 0;
-    for (const [name, column] of columns) {
-      const {text} = voices.get(name);
-      if (text.length > column.text.length) column.text.appendData(text.slice(column.text.length));
-    }
-  };
-  try {
-    for await (const event of api.streamChorus(body, signal)) {
-      if (event.delta !== undefined) voices.get(event.voice).text += event.delta;
-      if (event.batch) {
-        take.batch = event.batch;
-        drawMeter(event.batch);
-      }
-      if (event.done) {
-        const {voice, done, ...facts} = event;
-        voices.get(voice).facts = facts;
-        flush();
-        columns.get(voice).node.removeAttribute("aria-busy");
-        finishColumn(columns.get(voice), facts);
-      }
-      frame ||= requestAnimationFrame(flush);
-      if (performance.now() - saved > kSaveEvery) {
-        saved = performance.now();
-        putTake(take).catch(() => {});
-      }
-    }
-    say(t("story.done", {voices: take.voices.length}));
-  } finally {
-    cancelAnimationFrame(frame);
-    flush();
-    for (const [name, column] of columns) {
-      column.node.removeAttribute("aria-busy");
-      finishColumn(column, voices.get(name).facts);
-    }
-    await putTake(take);
-    drawTakes();
-  }
+  await streamTake(take, signal);
 });
 
+function singAll() {
+  const seed = $("story-seed").valueAsNumber;
+  const names = [...chosen].map((name) => name || state.base).filter((name) => !pinned.has(name));
+  sing(names, Number.isFinite(seed) ? seed : someSeed(), (name) => pinned.has(name));
+}
+
 // The same requests one after the other: what the batch has saved is measured, not guessed.
-const oneByOne = () => run(async (signal) => {
+const oneByOne = () => runner.run(async (signal) => {
   const take = current;
   if (!take?.batch?.final) return;
   const {voices, ...shared} = take.body;
   const begun = performance.now();
   for (const {name, ...voice} of voices) {
-    say(t("chat.answering", {name}));
+    runner.say(t("chat.answering", {name}));
     for await (const event of api.streamChat({...shared, ...voice}, signal)) void event;
   }
   take.apart = (performance.now() - begun) / 1000;
   await putTake(take);
   if (current === take) drawMeter(take.batch, take.apart);
-  say($("meter-text").textContent);
+  runner.say($("meter-text").textContent);
 });
-
-function takeRow(take) {
-  const when = new Date(take.created).toLocaleString(document.documentElement.lang, {dateStyle: "short", timeStyle: "short"});
-  const star = el("button", {type: "button", class: "quiet icon", "aria-pressed": String(take.starred),
-                             "aria-label": t("takes.star"), title: t("takes.star"), onclick: async () => {
-    take.starred = !take.starred;
-    await putTake(take);
-    drawTakes();
-  }}, take.starred ? "★" : "☆");
-  const action = (key, act) => el("button", {type: "button", class: "quiet", onclick: act}, t(key));
-  return el("li", {class: take === current ? "take is-current" : "take"}, star,
-            el("button", {type: "button", class: "quiet pick", onclick: () => running || goBack(take)},
-               `${take.parent ? `${t("takes.of", {id: take.parent})} → ` : ""}#${take.id} · ${when} · ${take.premise}`),
-            action("takes.json", () => download(`take-${take.id}.json`, "application/json", JSON.stringify(take, null, 2))),
-            action("takes.markdown", () => download(`take-${take.id}.md`, "text/markdown", markdown(take))),
-            action("takes.curl", async (event) => {
-              await navigator.clipboard.writeText(curl(take));
-              event.target.textContent = t("chat.copied");
-            }),
-            action("takes.remove", async () => {
-              if (running && take === current) return;
-              await removeTake(take.id);
-              takes = takes.filter((other) => other !== take);
-              if (take === current) current = null;
-              drawTakes();
-            }));
-}
-
-function drawTakes() {
-  $("takes-none").hidden = takes.length > 0;
-  $("takes").replaceChildren(...takes.toReversed().map(takeRow));
-}
 
 function drawVoices() {
   const names = ["", ...servable().map(({name}) => name)];
@@ -299,14 +233,9 @@ function drawVoices() {
 function drawExamples() {
   $("premise-examples").replaceChildren(...[1, 2, 3].map((number) => el("button", {type: "button", onclick: () => {
     $("premise").value = t(`story.example${number}`);
+    keepDraft();
     $("premise").focus();
   }}, t(`story.example${number}`))));
-}
-
-function translateStory() {
-  drawExamples();
-  if (current && !running) show(current);
-  else drawTakes();
 }
 
 async function restore() {
@@ -315,29 +244,57 @@ async function restore() {
   } catch {
     note($("story-problem"), t("takes.unkept"));
   }
-  if (takes.length > 0) goBack(takes.at(-1));
-  else drawTakes();
+  if (takes.length > 0) {
+    $("lock").checked = takes.at(-1).locked;
+    $("concept").value = takes.at(-1).concept;
+    goBack(takes.at(-1));
+  } else {
+    drawList();
+    showImage(null);
+  }
+  const draft = await loadRoom("story");
+  if (draft) [$("premise").value, $("concept").value, $("lock").checked] = [draft.premise, draft.concept, draft.locked];
+  drawLock();
+}
+
+function drawLock() {
+  $("concept").readOnly = $("lock").checked;
+  $("expand").hidden = $("lock").checked;
 }
 
 export function startStory() {
+  runner = makeRunner({buttons: ["sing", "expand", "one-by-one"], stop: "story-stop", problem: "story-problem", said: "story-said",
+                       onChange: drawRunning});
+  startImage({putTake, onChange: drawList});
+  startTakes({
+    pick: (take) => runner.running || goBack(take),
+    add(take) {
+      takes.push(take);
+      goBack(take);
+    },
+    async remove(take) {
+      takes = takes.filter((other) => other !== take);
+      if (take === current) current = null;
+      drawList();
+    },
+    isBusy: (take) => runner.running && take === current,
+    redraw: drawList,
+  });
   $("story-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    sing();
+    singAll();
   });
-  for (const id of ["premise", "concept"]) {
-    $(id).addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || isComposing(event)) return;
-      event.preventDefault();
-      sing();
-    });
-  }
+  sendOnEnter(["premise", "concept"], singAll);
   $("expand").addEventListener("click", expand);
   $("one-by-one").addEventListener("click", oneByOne);
-  $("story-stop").addEventListener("click", () => running?.abort());
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !isComposing(event) && !document.querySelector("dialog[open]")) running?.abort();
-  });
+  for (const id of ["premise", "concept", "lock"]) $(id).addEventListener("input", keepDraft);
+  $("lock").addEventListener("change", drawLock);
   onState(drawVoices);
-  onLanguage(translateStory);
+  onLanguage(() => {
+    drawExamples();
+    if (!current || runner.running) return drawList();
+    show(current);
+    drawImage();
+  });
   restore();
 }

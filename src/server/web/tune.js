@@ -3,6 +3,7 @@ import {refresh} from "./adapters.js";
 import * as api from "./api.js";
 import {lineChart} from "./charts.js";
 import {$, el, note, paint} from "./dom.js";
+import {nameOf, onDrop} from "./files.js";
 import {count, duration, onLanguage, rate, t} from "./i18n.js";
 import {choose} from "./mix.js";
 import {state} from "./state.js";
@@ -98,9 +99,6 @@ function draw() {
   }
 }
 
-// The adapter's name, out of the file's: "my data (2).jsonl" is my-data-2.
-const nameOf = (file) => file.replace(/\.[^.]*$/, "").replace(/[^\w.-]+/g, "-").replace(/^[.-]+|[.-]+$/g, "").slice(0, 64) || "voice";
-
 function chooseFile(file) {
   $("tune-name").value = nameOf(file.name);
   note($("tune-result"), "");
@@ -144,14 +142,10 @@ export function startTune(onTalk) {
     start();
   });
   $("tune-file").addEventListener("change", () => $("tune-file").files[0] && chooseFile($("tune-file").files[0]));
-  for (const kind of ["dragover", "drop"]) {
-    $("tune").addEventListener(kind, (event) => {
-      event.preventDefault();
-      if (kind !== "drop" || event.dataTransfer.files.length === 0) return;
-      $("tune-file").files = event.dataTransfer.files;
-      chooseFile($("tune-file").files[0]);
-    });
-  }
+  onDrop($("tune"), (data) => {
+    $("tune-file").files = data.files;
+    chooseFile(data.files[0]);
+  });
   document.addEventListener("visibilitychange", () => isSeen() && look());
   onLanguage(draw);
 }
