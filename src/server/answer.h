@@ -52,6 +52,7 @@ class Answer : public Receiver {
   void flush() override;
   void fail(const ApiError& error) override;
   bool over() const override { return over_; }
+  bool done(size_t prompt) const override { return completions_[prompt].done(); }
   bool idle_work(size_t prompt) const override {
     return completions_[prompt].done() && !completions_[prompt].ended();
   }

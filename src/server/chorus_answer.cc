@@ -39,6 +39,12 @@ std::vector<Request> ChorusAnswer::requests() const {
   return requests;
 }
 
+std::optional<size_t> ChorusAnswer::find_voice(std::string_view name) const {
+  const auto found = std::ranges::find(voices_, name, [](const Voice& voice) { return voice.of.name; });
+  if (found == voices_.end()) return std::nullopt;
+  return static_cast<size_t>(found - voices_.begin());
+}
+
 bool ChorusAnswer::idle_work(size_t index) const {
   const Completion& completion = voices_[index].completion;
   return completion.done() && !completion.ended();
@@ -62,16 +68,17 @@ json::object ChorusAnswer::batch_object(const Reading& from, const Reading& to) 
 
 json::object ChorusAnswer::done_object(const Voice& voice) const {
   const CompletionSample& sample = voice.completion.samples()[0];
+  const bool stopped = sample.finish == FinishReason::kCancelled;
   const double first = voice.times.first_token(), seconds = seconds_between(arrived_, voice.end);
   json::object object{
-      {"finish_reason", finish_reason_name(sample)},
+      {"finish_reason", stopped ? "stopped" : finish_reason_name(sample)},
       {"usage", usage_object({&voice.completion, 1})},
       {"model", voice.of.api.wanted.model},
       {"seed", voice.of.api.prompts[0].request.sampling.seed},
       {"adapter", voice.of.adapter.empty() ? json::value(nullptr) : json::value(voice.of.adapter)},
       {"first_token_ms", rounded(1e3 * first)},
       {"tokens_per_second", rounded(sample.tokens > 1 ? (sample.tokens - 1) / (seconds - first) : 0)}};
-  if (const auto error = voice.completion.error()) {
+  if (const auto error = voice.completion.error(); error && !stopped) {
     object["finish_reason"] = "error";
     object["error"] = error_object(*error);
   }
@@ -114,9 +121,17 @@ void ChorusAnswer::flush() {
   if (stream_ && !done) measure();
   if (done) return finish();
   if (pending_.empty()) return;
-  if (!std::exchange(begun_, true))
-    exchange_->begin(200, "text/event-stream", {{"cache-control", "no-cache"}});
+  begin();
   exchange_->write(std::exchange(pending_, {}));
+}
+
+// The stream's head, and what comes before everything else.
+void ChorusAnswer::begin() {
+  if (std::exchange(begun_, true)) return;
+  exchange_->begin(200, "text/event-stream", {{"cache-control", "no-cache"}});
+  std::string first;
+  append_event({{"id", id()}}, first);
+  pending_.insert(0, first);
 }
 
 void ChorusAnswer::finish() {
@@ -129,7 +144,7 @@ void ChorusAnswer::finish() {
   if (stream_) {
     append_event({{"batch", std::move(batch)}}, pending_);
     pending_ += "data: [DONE]\n\n";
-    if (!begun_) exchange_->begin(200, "text/event-stream", {{"cache-control", "no-cache"}});
+    begin();
     exchange_->write(std::exchange(pending_, {}));
     exchange_->end();
   } else {
@@ -140,7 +155,7 @@ void ChorusAnswer::finish() {
       voices.push_back(std::move(object));
     }
     exchange_->answer(200, "application/json",
-                      json::serialize(json::object{{"id", "chorus-" + id_.id},
+                      json::serialize(json::object{{"id", id()},
                                                    {"object", "chorus"},
                                                    {"created", id_.created},
                                                    {"voices", std::move(voices)},

@@ -19,9 +19,11 @@ struct ChorusVoice {
 };
 
 // Many voices over one prompt, answered together. As a stream:
+//   {"id"}                                                    first; names it for POST /v1/chorus/stop
 //   {"voice", "delta"}                                        text, whole characters
 //   {"voice", "done": true, "finish_reason", "usage", "model", "seed", "adapter", "first_token_ms",
-//    "tokens_per_second"}                                     once for each; with "error" where it failed
+//    "tokens_per_second"}                                     once for each; with "error" where it failed;
+//                                                             one that was ended by a request is "stopped"
 //   {"batch": {"rows", "step_ms", "steps", "tokens_per_second"}}    what the engine did since the last such
 //                                                             event, whoever it was for: means of its steps
 //   {"batch": {..., "final": true, "tokens", "seconds"}}      over all, before [DONE]
@@ -33,12 +35,16 @@ class ChorusAnswer : public Receiver {
                ResponseId id, std::chrono::steady_clock::time_point arrived, std::shared_ptr<void> slot,
                const Engine& engine, const Tokenizer& tokenizer);
 
+  std::string id() const { return "chorus-" + id_.id; }
+  std::optional<size_t> find_voice(std::string_view name) const;
+
   std::vector<Request> requests() const override;
   HttpExchange& exchange() override { return *exchange_; }
   void push(size_t voice, const TokenEvent& event) override;
   void flush() override;
   void fail(const ApiError& error) override;
   bool over() const override { return over_; }
+  bool done(size_t voice) const override { return voices_[voice].ended; }
   bool idle_work(size_t voice) const override;
 
  private:
@@ -62,6 +68,7 @@ class ChorusAnswer : public Receiver {
   json::object batch_object(const Reading& from, const Reading& to) const;
   json::object done_object(const Voice& voice) const;
   void end(Voice& voice);
+  void begin();
   void measure();
   void finish();
 

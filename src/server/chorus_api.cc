@@ -1,4 +1,4 @@
-// POST /v1/chorus: many voices, one prompt, one batch.
+// POST /v1/chorus: many voices, one prompt, one batch. POST /v1/chorus/stop ends one of them.
 
 #include <ctime>
 #include <utility>
@@ -54,9 +54,11 @@ void submit(const Services& services, ChorusIntake& intake) {
     });
   }
   try {
-    services.delivery.submit(std::make_shared<ChorusAnswer>(
+    const auto answer = std::make_shared<ChorusAnswer>(
         std::move(voices), intake.request.stream, intake.exchange, ResponseId{request.id, std::time(nullptr)},
-        intake.arrived, std::move(intake.slot), services.runtime.engine(), services.model.tokenizer));
+        intake.arrived, std::move(intake.slot), services.runtime.engine(), services.model.tokenizer);
+    services.delivery.submit(answer);
+    services.choruses.add(answer->id(), answer);
   } catch (const QueueFull&) {
     throw overloaded(services, "the queue is full");
   }
@@ -101,11 +103,35 @@ void sing(const Services& services, std::shared_ptr<HttpExchange> exchange) {
   run_later(services, std::move(exchange), [&services, intake] { read(services, intake); });
 }
 
+// {"id", "voice"}: "stopped" is false where the voice had ended before. Another key's chorus is not there.
+void stop_voice(const Services& services, HttpExchange& exchange) {
+  const json::object body = read_json_body(exchange.request());
+  const auto text = [&body](std::string_view name) {
+    const json::value* value = find_field(body, name);
+    if (value == nullptr) refuse(name, "{} is missing", name);
+    return std::string(read_string(*value, name));
+  };
+  const std::string id = text("id"), voice = text("voice");
+  const std::shared_ptr<ChorusAnswer> answer = services.choruses.find(id);
+  if (answer == nullptr || answer->exchange().request().key != exchange.request().key)
+    throw ApiError(404, "not_found_error", fmt::format("no chorus {} is running", printable(id, 80)), "id");
+  const std::optional<size_t> index = answer->find_voice(voice);
+  if (!index)
+    throw ApiError(404, "not_found_error", fmt::format("the chorus has no voice {}", printable(voice, 80)),
+                   "voice");
+  answer_json(
+      exchange,
+      json::object{{"id", id}, {"voice", voice}, {"stopped", services.delivery.cancel(*answer, *index)}});
+}
+
 }  // namespace
 
 std::vector<HttpRoute> chorus_routes(const Services& services) {
-  return {{.method = "POST", .path = "/v1/chorus", .handler = [&services](auto exchange) {
-             sing(services, std::move(exchange));
+  return {{.method = "POST",
+           .path = "/v1/chorus",
+           .handler = [&services](auto exchange) { sing(services, std::move(exchange)); }},
+          {.method = "POST", .path = "/v1/chorus/stop", .handler = [&services](auto exchange) {
+             run_answering(*exchange, [&] { stop_voice(services, *exchange); });
            }}};
 }
 

@@ -51,6 +51,13 @@ void Delivery::abandon(const std::weak_ptr<Receiver>& weak) {
   answers_.fetch_sub(1, std::memory_order_relaxed);
 }
 
+bool Delivery::cancel(Receiver& answer, size_t request) {
+  const std::lock_guard lock(mutex_);
+  if (answer.over() || answer.done(request)) return false;
+  engine_.cancel(answer.ids[request]);  // which says so by an event of its own
+  return true;
+}
+
 void Delivery::run(const std::stop_token& stop) {
   for (;;) {
     wake_.acquire();

@@ -26,6 +26,9 @@ class Delivery {
   // leaves. Throws QueueFull or Error, and then nothing of it runs.
   void submit(std::shared_ptr<Receiver> answer);
 
+  // Ends one of an answer's requests; the others go on. False: there was nothing more to come of it.
+  bool cancel(Receiver& answer, size_t request);
+
   int answers() const { return answers_.load(std::memory_order_relaxed); }  // submitted and not finished
   // How long the engine's present step has taken; see EngineLoop.
   std::chrono::milliseconds step_age() const { return loop_->step_age(); }

@@ -25,7 +25,8 @@ class Receiver {
   // The client's answer is this error, or ends with it.
   virtual void fail(const ApiError& error) = 0;
 
-  virtual bool over() const = 0;  // nothing more is sent
+  virtual bool over() const = 0;                // nothing more is sent
+  virtual bool done(size_t request) const = 0;  // nothing more comes of this request
   // Whether the engine still works for this request in vain.
   virtual bool idle_work(size_t request) const = 0;
 

@@ -60,6 +60,7 @@ struct Server::Parts {
                  .work = work,
                  .slots = slots,
                  .lora = lora,
+                 .choruses = choruses,
                  .http = http,
                  .tuning = tuning.get(),
                  .draining = draining,
@@ -67,6 +68,7 @@ struct Server::Parts {
   ~Parts() { work.join(); }
 
   LoraIds lora;
+  RunningChoruses choruses;
   KeySlots slots;
   Metrics metrics;
   Delivery delivery;

@@ -12,6 +12,7 @@
 #include "server/lora_ids.h"
 #include "server/metrics.h"
 #include "server/openai_request.h"
+#include "server/running_choruses.h"
 #include "server/work_queue.h"
 #include "tuning/tuning_jobs.h"
 
@@ -38,6 +39,7 @@ struct Services {
   WorkQueue& work;
   KeySlots& slots;
   LoraIds& lora;
+  RunningChoruses& choruses;
   HttpServer& http;
   TuningJobs* tuning;  // null: the server was given no directory for it
   std::atomic<bool>& draining;

@@ -72,7 +72,7 @@ def test_all_in_the_same_steps(server):
     assert before[0] == 405 and len(final) == 1 and 40 <= final[0]["steps"] <= 44 and steps <= 46
     assert final[0]["tokens"] == 12 * 40 and final[0]["rows"] > 10 and final[0]["seconds"] > 0
     order = [event.get("voice") for event in events]
-    assert set(order[:40]) >= {voice["name"] for voice in voices}  # side by side, not one after the other
+    assert set(order[:60]) >= {voice["name"] for voice in voices}  # side by side, not one after the other
 
 
 def test_a_prompt_and_a_format(server):
@@ -114,6 +114,43 @@ def test_a_client_that_leaves(server):
     cancelled = server.metrics().sum("chorus:adapter_requests_total")
     assert cancelled > 0
     sing(server, BODY)
+
+
+def test_one_voice_is_stopped(server):
+    """The others say what they would have said; the stopped one keeps what it had said by then."""
+    body = BODY | {"max_tokens": 300, "voices": [{"name": "a"}, {"name": "b", "model": "qv"}]}
+    whole = {voice["name"]: voice["text"] for voice in server.post(PATH, body).json()["voices"]}
+    events, answers = [], []
+    with server.post(PATH, body | {"stream": True}, stream=True) as answer:
+        for line in answer.iter_lines():
+            if not line.startswith(b"data: {"):
+                continue
+            events.append(json.loads(line[6:]))
+            if not answers and events[-1].get("voice") == "b":
+                answers.append(server.post(f"{PATH}/stop", {"id": events[0]["id"], "voice": "b"}).json())
+    ends, texts = {event["voice"]: event for event in events if event.get("done")}, texts_of(events)
+    assert answers == [{"id": events[0]["id"], "voice": "b", "stopped": True}]
+    assert texts["a"] == whole["a"] and ends["a"]["finish_reason"] == "length"
+    assert whole["b"].startswith(texts["b"]) and 0 < len(texts["b"]) < len(whole["b"])
+    assert ends["b"]["finish_reason"] == "stopped" and 0 < ends["b"]["usage"]["completion_tokens"] < 300
+    assert "error" not in ends["b"]
+    assert error_of(server.post(f"{PATH}/stop", {"id": events[0]["id"], "voice": "b"}), 404)["param"] == "id"
+    server.wait_idle()
+
+
+def test_stopping_what_is_not_there(server):
+    body = BODY | {"max_tokens": 400, "voices": [{"name": "short", "max_tokens": 1}, {"name": "long"}], "stream": True}
+    with server.post(PATH, body, stream=True) as answer:
+        lines = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith(b"data: {"))
+        id = next(lines)["id"]
+        next(event for event in lines if event.get("done"))
+        stop = lambda **fields: server.post(f"{PATH}/stop", {"id": id, "voice": "long"} | fields)  # noqa: E731
+        assert stop(voice="short").json()["stopped"] is False
+        assert error_of(stop(voice="none"), 404)["param"] == "voice"
+        assert error_of(stop(id="chorus-0"), 404)["param"] == "id"
+        assert error_of(server.post(f"{PATH}/stop", {"id": id}), 400)["param"] == "voice"
+        assert stop().json()["stopped"] is True
+    server.wait_idle()
 
 
 REFUSED = [
@@ -167,8 +204,13 @@ def test_more_voices_than_there_is_room_for(start_tiny):
 
 
 def test_keys(start_tiny, tmp_path):
-    (tmp_path / "keys").write_text("sesame\n")
+    (tmp_path / "keys").write_text("sesame\nfig\n")
     server = start_tiny("--api-key-file", tmp_path / "keys")
     assert server.post(PATH, BODY | {"voices": [{"name": "a"}]}).status_code == 401
     with_key = {"Authorization": "Bearer sesame"}
     assert server.post(PATH, BODY | {"voices": [{"name": "a"}]}, headers=with_key).status_code == 200
+    body = BODY | {"voices": [{"name": "a"}], "max_tokens": 300, "stream": True}
+    with server.post(PATH, body, headers=with_key, stream=True) as answer:
+        id = json.loads(next(line for line in answer.iter_lines() if line)[6:])["id"]
+        other = server.post(f"{PATH}/stop", {"id": id, "voice": "a"}, headers={"Authorization": "Bearer fig"})
+        assert error_of(other, 404)["param"] == "id"

@@ -13,7 +13,7 @@ export function factsOf({finish_reason, usage, tokens_per_second, first_token_ms
   if (error) return [error.message];
   if (!usage) return [t("story.cut")];
   return [
-    finish_reason === "length" ? t("chat.length") : "",
+    {length: t("chat.length"), stopped: t("chat.stopped")}[finish_reason] ?? "",
     t("chat.tokens", {tokens: usage.completion_tokens}),
     t("chat.rate", {rate: rate(tokens_per_second)}),
     t("chat.first", {time: duration(first_token_ms / 1000)}),
