@@ -14,8 +14,9 @@ MAY_INCLUDE = {
     "engine": {"grammar", "model", "formats", "base"},
     "tuning": {"engine", "train", "model", "formats", "base"},
     "http": {"formats", "base"},
-    "server": {"http", "tuning", "train", "grammar", "engine", "formats", "base"},
-    "cli": {"server", "http", "tuning", "engine", "train", "model", "formats", "base"},
+    "images": {"http", "formats", "base"},
+    "server": {"images", "http", "tuning", "train", "grammar", "engine", "formats", "base"},
+    "cli": {"server", "images", "http", "tuning", "engine", "train", "model", "formats", "base"},
 }
 
 

@@ -20,6 +20,8 @@ struct ServeFlags {
   int adapter_memory = 0;  // MiB
   std::string tune_directory;
   int tune_memory = 512;  // MiB
+  std::vector<std::string> image_extras;
+  int image_seconds = 600;
   int max_queue = 512, max_sequences = 64;
   bool list_routes = false;
 };
@@ -44,6 +46,38 @@ void add_http_flags(CLI::App& command, HttpOptions& http) {
   command.add_option("--connections", http.limits.connections, "Connections at once")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
+}
+
+void add_image_flags(CLI::App& command, ServeFlags& flags) {
+  ImageOptions& images = flags.server.images;
+  command
+      .add_option("--image-engine", images.engine,
+                  "Draws pictures: http://HOST:PORT of AUTOMATIC1111, Forge, KoboldCpp, stable-diffusion.cpp "
+                  "or OpenAI's API; with sdapi: or openai: before it where that is not to be found out")
+      ->type_name("URL");
+  command.add_flag("--image-remote", images.remote, "The engine may be on another machine");
+  command.add_option("--image-timeout", flags.image_seconds, "Seconds that a picture may take")
+      ->check(CLI::Range(1, 86'400))
+      ->capture_default_str();
+  command
+      .add_option(
+          "--image-extra", flags.image_extras,
+          "What an engine of OpenAI's API calls our steps, seed, cfg_scale, sampler or negative_prompt; "
+          "sd_cpp alone: stable-diffusion.cpp's own form")
+      ->type_name("NAME=FIELD");
+}
+
+ImageExtras read_image_extras(const std::vector<std::string>& flags) {
+  ImageExtras extras;
+  for (const std::string& flag : flags) {
+    const size_t equals = std::min(flag.find('='), flag.size());
+    const std::string name = flag.substr(0, equals), field = flag.substr(std::min(equals + 1, flag.size()));
+    check_image_extra(name);
+    if (field.empty() != (name == kSdCpp))
+      fail("--image-extra {}: must be as steps=num_inference_steps, or sd_cpp", printable(flag));
+    extras[name] = field;
+  }
+  return extras;
 }
 
 void add_service_flags(CLI::App& command, ServeFlags& flags) {
@@ -113,6 +147,8 @@ int run_serve(ServeFlags flags) {
   flags.server.tuning.base_name = flags.model.model;
   if (!flags.model.cpus.empty()) flags.server.tuning.cpus = parse_cpus(flags.model.cpus);
   flags.server.tuning.activation_bytes = static_cast<size_t>(flags.tune_memory) << 20;
+  flags.server.images.extras = read_image_extras(flags.image_extras);
+  flags.server.images.timeout = std::chrono::seconds(flags.image_seconds);
   RuntimeOptions runtime_options;
   runtime_options.max_sequences = flags.max_sequences;
   runtime_options.max_queue = flags.max_queue;
@@ -152,6 +188,7 @@ void add_serve_command(CLI::App& app, int& exit_code) {
   add_model_flags(*command, flags->model);
   add_http_flags(*command, flags->server.http);
   add_service_flags(*command, *flags);
+  add_image_flags(*command, *flags);
   command->callback([=, &exit_code] { exit_code = run_serve(*flags); });
 }
 

@@ -1,7 +1,5 @@
 #include "http/gate.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 
 #include "base/error.h"
@@ -10,12 +8,6 @@
 namespace chorus {
 
 namespace {
-
-bool is_loopback(const std::string& host) {
-  in_addr v4{};
-  if (::inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  return equal_ignoring_case(host, "localhost") || host == "::1";
-}
 
 bool matches(const HttpRoute& route, std::string_view path) {
   const std::string_view pattern = route.path;

@@ -21,37 +21,66 @@ namespace http = boost::beast::http;
 using asio::ip::tcp;
 using Request = http::request<http::string_body>;
 
-constexpr uint64_t kMaxAnswer = uint64_t{2} << 30;
-
 // Runs what was begun to its end. Deadlines are the stream's.
-void finish(asio::io_context& context, const boost::system::error_code& error) {
+void finish(asio::io_context& context, const HttpPatience& patience, const boost::system::error_code& error) {
   context.restart();
   context.run();
+  // What was under way may have gone on to another address, or be done.
+  if (patience.stop.stop_requested()) throw boost::system::system_error(asio::error::operation_aborted);
   if (error) throw boost::system::system_error(error);
 }
 
 // One request and its answer on a stream that is connected.
 template <typename Stream>
 HttpAnswer exchange(asio::io_context& context, Stream& stream, const Request& request,
-                    std::chrono::seconds time) {
+                    const HttpPatience& patience) {
   boost::system::error_code error;
   const auto keep = [&error](const boost::system::error_code& code, size_t) { error = code; };
-  beast::get_lowest_layer(stream).expires_after(time);
+  beast::get_lowest_layer(stream).expires_after(patience.time);
   http::async_write(stream, request, keep);
-  finish(context, error);
+  finish(context, patience, error);
   beast::flat_buffer buffer;
   http::response_parser<http::string_body> parser;
-  parser.body_limit(kMaxAnswer);
-  beast::get_lowest_layer(stream).expires_after(time);
+  parser.body_limit(patience.answer_bytes);
+  beast::get_lowest_layer(stream).expires_after(patience.time);
   http::async_read(stream, buffer, parser, keep);
-  finish(context, error);
+  finish(context, patience, error);
   return {static_cast<int>(parser.get().result_int()), std::move(parser.get().body())};
+}
+
+// While it lives, a stop ends what the stream waits for, now or next.
+template <typename Stream>
+auto stopping(asio::io_context& context, Stream& stream, const HttpPatience& patience) {
+  return std::stop_callback(patience.stop, [&context, &stream] {
+    asio::post(context, [&stream] { beast::get_lowest_layer(stream).close(); });
+  });
+}
+
+std::string base64(std::string_view bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3), '\0');
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                  reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  return text;
+}
+
+// Takes "USER:PASSWORD@" out of the URL.
+std::string take_user(std::string& url) {
+  const size_t begin = url.find("//"), end = url.find('@');
+  if (begin == std::string::npos || end == std::string::npos || end > 1024) return {};
+  std::string user = url.substr(begin + 2, end - begin - 2);
+  url.erase(begin + 2, end - begin - 1);
+  return user;
 }
 
 }  // namespace
 
-HttpClient::HttpClient(std::string_view url, std::string key) : url_(url), key_(std::move(key)) {
+HttpClient::HttpClient(std::string_view url, std::string_view key) : url_(url) {
   while (url_.ends_with('/')) url_.pop_back();
+  const std::string user = take_user(url_);
+  if (!user.empty())
+    authorization_ = "Basic " + base64(user);
+  else if (!key.empty())
+    authorization_ = fmt::format("Bearer {}", key);
   std::string_view rest = url_;
   encrypted_ = rest.starts_with("https://");
   const bool known = encrypted_ || rest.starts_with("http://");
@@ -64,18 +93,19 @@ HttpClient::HttpClient(std::string_view url, std::string key) : url_(url), key_(
   const bool number = !port_.empty() && port_.size() < 6 &&
                       std::ranges::all_of(port_, [](char c) { return c >= '0' && c <= '9'; });
   if (host_.empty() || !plain || !number)
-    fail("{}: must be a server's address as http://127.0.0.1:8080", printable(url));
-  if (std::ranges::any_of(key_, is_control)) fail("the API key has characters that no key may have");
+    fail("{}: must be a server's address as http://127.0.0.1:8080", printable(url_));
+  if (std::ranges::any_of(authorization_, is_control))
+    fail("the API key has characters that no key may have");
 }
 
 HttpAnswer HttpClient::ask(std::string_view method, const std::string& path, std::string_view content_type,
-                           std::string body, std::chrono::seconds time) const {
+                           std::string body, const HttpPatience& patience) const {
   Request request;
   request.method_string({method.data(), method.size()});
   request.target(path);
   request.set(http::field::host, url_.substr(url_.find("//") + 2));
   request.set(http::field::connection, "close");
-  if (!key_.empty()) request.set(http::field::authorization, "Bearer " + key_);
+  if (!authorization_.empty()) request.set(http::field::authorization, authorization_);
   if (!content_type.empty())
     request.set(http::field::content_type, {content_type.data(), content_type.size()});
   request.body() = std::move(body);
@@ -87,26 +117,30 @@ HttpAnswer HttpClient::ask(std::string_view method, const std::string& path, std
     const auto places = tcp::resolver(context).resolve(host, port_);
     boost::system::error_code error;
     const auto connect = [&](beast::tcp_stream& stream) {
-      stream.expires_after(time);
+      stream.expires_after(std::min(patience.time, patience.connect_time));
       stream.async_connect(places, [&error](const auto& code, const auto&) { error = code; });
-      finish(context, error);
+      finish(context, patience, error);
     };
     if (!encrypted_) {
       beast::tcp_stream stream(context);
+      const auto stop = stopping(context, stream, patience);
       connect(stream);
-      return exchange(context, stream, request, time);
+      return exchange(context, stream, request, patience);
     }
     asio::ssl::context tls(asio::ssl::context::tls_client);
     tls.set_default_verify_paths();
     tls.set_verify_mode(asio::ssl::verify_peer);
     beast::ssl_stream<beast::tcp_stream> stream(context, tls);
+    const auto stop = stopping(context, stream, patience);
     stream.set_verify_callback(asio::ssl::host_name_verification(host));
     SSL_set_tlsext_host_name(stream.native_handle(), host.c_str());
     connect(beast::get_lowest_layer(stream));
     stream.async_handshake(asio::ssl::stream_base::client, [&error](const auto& code) { error = code; });
-    finish(context, error);
-    return exchange(context, stream, request, time);
+    finish(context, patience, error);
+    return exchange(context, stream, request, patience);
   } catch (const boost::system::system_error& error) {
+    if (error.code() == beast::error::timeout)
+      throw HttpTimeout(fmt::format("{}: no answer in time", printable(url_, 200)));
     fail("{}: {}", printable(url_, 200), error.code().message());
   }
 }

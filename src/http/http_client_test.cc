@@ -28,9 +28,37 @@ TEST(HttpClientTest, AsksAndAnswers) {
 
 TEST(HttpClientTest, ASilentServerIsNotWaitedForLong) {
   TestServer server;
-  EXPECT_THROW(client_of(server).ask("POST", "/hold", "application/json", "{}", 1s), Error);
+  EXPECT_THROW(client_of(server).ask("POST", "/hold", "application/json", "{}", {.time = 1s}), HttpTimeout);
   EXPECT_NE(server.wait_for_held(), nullptr);
   server.let_go();
+}
+
+TEST(HttpClientTest, AStopEndsTheAsking) {
+  TestServer server;
+  std::stop_source stop;
+  const std::jthread stopper([&] {
+    EXPECT_NE(server.wait_for_held(), nullptr);
+    stop.request_stop();
+  });
+  EXPECT_THROW(client_of(server).ask("POST", "/hold", "application/json", "{}", {.stop = stop.get_token()}),
+               Error);
+  EXPECT_THROW(client_of(server).ask("GET", "/hello", {}, {}, {.stop = stop.get_token()}), Error)
+      << "stopped before";
+  EXPECT_TRUE(wait_for([&] { return server.gone() == 1; })) << "the connection was kept";
+  server.let_go();
+}
+
+TEST(HttpClientTest, TakesNoMoreThanItMay) {
+  TestServer server;
+  const std::string body = "\"" + std::string(5000, 'x') + "\"";
+  EXPECT_THROW(client_of(server).ask("POST", "/echo", "application/json", body, {.answer_bytes = 4000}),
+               Error);
+}
+
+TEST(HttpClientTest, UserAndPasswordAreNoPartOfTheUrl) {
+  const HttpClient client("http://user:pass@127.0.0.1:7", "");
+  EXPECT_EQ(client.url(), "http://127.0.0.1:7");
+  EXPECT_EQ(client.host(), "127.0.0.1");
 }
 
 TEST(HttpClientTest, RefusesWhatIsNoServer) {

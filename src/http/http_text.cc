@@ -1,5 +1,6 @@
 #include "http/http_text.h"
 
+#include <arpa/inet.h>
 #include <fmt/chrono.h>
 
 #include <algorithm>
@@ -43,6 +44,12 @@ void append_header(std::string& out, std::string_view name, std::string_view val
 }
 
 }  // namespace
+
+bool is_loopback(const std::string& host) {
+  in_addr v4{};
+  if (::inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  return equal_ignoring_case(host, "localhost") || host == "::1";
+}
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char left, char right) {

@@ -8,6 +8,7 @@
 namespace chorus {
 
 inline bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == '\x7f'; }
+bool is_loopback(const std::string& host);                         // an address, or "localhost"
 bool equal_ignoring_case(std::string_view a, std::string_view b);  // of ASCII
 std::string_view trim_blanks(std::string_view text);               // spaces and tabs
 bool is_http_token(std::string_view text);                         // RFC 9110's `token`

@@ -42,7 +42,7 @@ std::string_view access_name(Access access) {
 // Members are destroyed from the last to the first: the jobs, which use the loader, the loader, whose
 // callbacks come back to the work queue, then the queue, whose work submits, then delivery.
 struct Server::Parts {
-  Parts(Runtime& runtime, const ServerOptions& options, HttpServer& http)
+  Parts(Runtime& runtime, const ServerOptions& options, HttpServer& http, ImageQueue* images)
       : slots(options.service.key_concurrency),
         metrics(options.service.served_name, options.service.version),
         delivery(runtime.engine(), http),
@@ -63,6 +63,7 @@ struct Server::Parts {
                  .choruses = choruses,
                  .http = http,
                  .tuning = tuning.get(),
+                 .images = images,
                  .draining = draining,
                  .started = std::time(nullptr)} {}
   ~Parts() { work.join(); }
@@ -80,14 +81,16 @@ struct Server::Parts {
 };
 
 Server::Server(ServerOptions options)
-    : options_(std::move(options)), http_(std::make_unique<HttpServer>(options_.http, loading_routes())) {
+    : options_(std::move(options)),
+      http_(std::make_unique<HttpServer>(options_.http, loading_routes())),
+      images_(options_.images.engine.empty() ? nullptr : std::make_unique<ImageQueue>(options_.images)) {
   http_->start();
 }
 
 Server::~Server() { http_->stop(); }
 
 void Server::serve(Runtime& runtime) {
-  parts_ = std::make_unique<Parts>(runtime, options_, *http_);
+  parts_ = std::make_unique<Parts>(runtime, options_, *http_, images_.get());
   http_->set_routes(server_routes(parts_->services));
 }
 
@@ -105,6 +108,7 @@ void Server::drain() {
     parts_->draining = true;
     if (parts_->tuning) parts_->tuning->stop();
   }
+  if (images_) images_->stop();
   http_->drain({"/health", "/ready", "/metrics"});
 }
 

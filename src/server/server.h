@@ -18,13 +18,14 @@ struct ServerOptions {
   ServiceOptions service;
   AdapterManagerOptions adapters;
   TuningOptions tuning;
+  ImageOptions images;  // no engine: none
 };
 
 // The whole server: one model, its adapters, HTTP. Constructed in the order in which one part needs the
 // other, and taken down in the reverse.
 class Server {
  public:
-  // Binds, and answers 503 until the model is there. Errors as HttpServer's.
+  // Binds, and answers 503 until the model is there. Errors as HttpServer's and ImageQueue's.
   explicit Server(ServerOptions options);
   ~Server();
 
@@ -41,6 +42,7 @@ class Server {
   struct Parts;
   const ServerOptions options_;
   std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<ImageQueue> images_;
   std::unique_ptr<Parts> parts_;
 };
 

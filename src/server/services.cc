@@ -70,8 +70,8 @@ void answer_json(HttpExchange& exchange, const json::value& body, int status) {
 
 std::vector<HttpRoute> server_routes(const Services& services) {
   std::vector<HttpRoute> routes = web_routes();
-  for (auto part :
-       {generation_routes, chorus_routes, text_routes, adapter_routes, status_routes, tuning_routes}) {
+  for (auto part : {generation_routes, chorus_routes, image_routes, text_routes, adapter_routes,
+                    status_routes, tuning_routes}) {
     for (HttpRoute& route : part(services)) routes.push_back(std::move(route));
   }
   return routes;

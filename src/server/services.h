@@ -6,6 +6,7 @@
 
 #include "engine/adapter_manager.h"
 #include "engine/runtime.h"
+#include "images/image_queue.h"
 #include "server/answer.h"
 #include "server/delivery.h"
 #include "server/key_slots.h"
@@ -42,6 +43,7 @@ struct Services {
   RunningChoruses& choruses;
   HttpServer& http;
   TuningJobs* tuning;  // null: the server was given no directory for it
+  ImageQueue* images;  // null: the server was given no engine
   std::atomic<bool>& draining;
   const int64_t started;  // seconds since 1970
 };
@@ -63,6 +65,7 @@ std::vector<HttpRoute> server_routes(const Services& services);
 // The parts of that table.
 std::vector<HttpRoute> chorus_routes(const Services& services);
 std::vector<HttpRoute> generation_routes(const Services& services);
+std::vector<HttpRoute> image_routes(const Services& services);
 std::vector<HttpRoute> text_routes(const Services& services);
 std::vector<HttpRoute> adapter_routes(const Services& services);
 std::vector<HttpRoute> status_routes(const Services& services);

@@ -30,7 +30,7 @@ class Pages:
         page.on("request", lambda request: request.url.startswith((server.url, "data:", f"blob:{server.url}")) or trouble(request.url))
         page.on("response", lambda answer: answer.status < 400 or trouble(f"{answer.url}: {answer.status}"))
 
-    def open(self, server, room="chat", path="/", cards=2, expected=("images/engine",), context=None, **options):
+    def open(self, server, room="chat", path="/", cards=2, expected=(), context=None, **options):
         """Opens the page in one of its rooms. `expected`: parts of troubles that the test is about."""
         if context is None:
             context = self.browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **options})
