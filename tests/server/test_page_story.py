@@ -5,6 +5,10 @@ import re
 import shlex
 import subprocess
 
+import pytest
+
+from harness import wait_for
+from image_stub import ImageEngine
 from pages import button, chosen_voices, column, saved, sing, texts, until
 
 
@@ -171,3 +175,88 @@ def test_one_voice_is_stopped(open_page, real):
     assert "stopped" in column(page, "base").locator(".facts").inner_text().lower()
     assert "stopped" not in column(page, "story").locator(".facts").inner_text().lower()
     assert "Act" in texts(page)["story"]
+
+
+@pytest.fixture
+def engine():
+    engine = ImageEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def painter(engine, start_server, smollm2, demo_adapters):
+    """A server on SmolLM2 before a stub of an image engine."""
+    flags = [part for name in ("story", "image-prompt") for part in ("--adapter", f"{name}={demo_adapters[name]}")]
+    server = start_server(smollm2, "--kv-memory", "64", "--image-engine", engine.url, *flags)
+    yield server
+    assert server.stop() == 0
+
+
+IS_DRAWN = "document.querySelector('#image').complete && document.querySelector('#image').naturalWidth"
+
+
+def test_a_story_with_a_picture(painter, open_page, engine, tmp_path):
+    """From one premise to a told and illustrated story; the picture is kept, goes along, and can be stopped."""
+    page = open_page(painter, "story", accept_downloads=True)
+    until(page, "document.querySelector('#image-engine').textContent.includes('stub-xl')")
+    page.fill("#premise", "A lighthouse keeper finds a door under the tide line.")
+    page.locator("#expand").click()
+    until(page, "!document.querySelector('#expand').disabled")
+    sing(page, page.input_value("#premise"))
+    prompt = texts(page)["image-prompt"].strip()
+    assert page.input_value("#image-prompt") == prompt
+    page.fill("#image-prompt", f"{prompt}, (gold:1.4)")
+    page.select_option("#image-style", "watercolor")
+    page.select_option("#image-size", "1152x896")
+    page.fill("#image-seed", "11")
+    engine.seconds = 2
+    page.locator("#image-draw").click()
+    until(page, "document.querySelector('#image-progress').value > 0.2 && !document.querySelector('#image-progress').hidden")
+    until(page, f"{IS_DRAWN} === 1152")
+    sent = engine.requests[0]
+    assert sent["prompt"].startswith("watercolor painting, ") and "(" not in sent["prompt"] and sent["seed"] == 11
+    assert "1152 × 896" in page.locator("#image-facts").inner_text() and "seed 11" in page.locator("#image-facts").inner_text()
+    engine.seconds = 0
+    page.fill("#image-seed", "12")
+    page.locator("#image-draw").click()
+    until(page, "document.querySelectorAll('#gallery button').length === 2")
+    page.locator("#gallery button").first.click()
+    assert "seed 11" in page.locator("#image-facts").inner_text()
+    assert saved(page, page.locator("#image-save").click).startswith(b"\x89PNG")
+    row = page.locator("#takes .take").first
+    row.locator("summary").click()
+    (tmp_path / "take.png").write_bytes(saved(page, button(row, "PNG").click))
+    page.reload()
+    until(page, f"{IS_DRAWN} === 1152")
+    assert page.locator("#gallery button").count() == 2
+    other = open_page(painter, "story")
+    other.set_input_files("#takes-file", tmp_path / "take.png")
+    until(other, f"{IS_DRAWN} === 1152")
+    engine.seconds = 60
+    page.locator("#image-draw").click()
+    wait_for(lambda: engine.drawing == 1)
+    page.locator("#image-stop").click()
+    wait_for(lambda: engine.interrupts == 1)
+    until(page, "document.querySelector('#image-note').textContent === 'Stopped' && !document.querySelector('#image-draw').disabled")
+
+
+def test_a_picture_that_does_not_come(painter, open_page, engine):
+    """The engine's words are shown, the story stays, and the next try goes well."""
+    page = open_page(painter, "story", expected=["502"])
+    sing(page, "A knight loses his shadow.")
+    engine.trouble = "error"
+    page.locator("#image-draw").click()
+    until(page, "document.querySelector('#image-note').textContent.includes('memory')")
+    assert all(texts(page).values())
+    engine.trouble = None
+    page.locator("#image-draw").click()
+    until(page, f"{IS_DRAWN} === 1024")
+
+
+def test_no_image_engine_is_no_error(open_page, real):
+    page = open_page(real, "story", permissions=["clipboard-read", "clipboard-write"])
+    sing(page, "A knight loses his shadow.")
+    assert page.locator("#image-draw").is_hidden() and "--image-engine" in page.locator("#image-engine").inner_text()
+    button(page.locator(".picture"), "Copy").click()
+    assert page.evaluate("navigator.clipboard.readText()") == texts(page)["image-prompt"].strip()

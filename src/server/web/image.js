@@ -1,7 +1,7 @@
 // The picture of a take: the prompt of its image voice, edited as one likes, drawn by the engine behind the server.
 import * as api from "./api.js";
 import {$, copyButton, download, el, note} from "./dom.js";
-import {duration, onLanguage, t} from "./i18n.js";
+import {count, duration, onLanguage, t} from "./i18n.js";
 import {problemText} from "./runner.js";
 import {someSeed} from "./voices.js";
 
@@ -44,7 +44,7 @@ function drawProgress() {
   const share = active?.progress ?? null;
   if (share === null) $("image-progress").removeAttribute("value");
   else $("image-progress").value = share;
-  const seconds = duration((performance.now() - drawing.begun) / 1000);
+  const seconds = `${count(Math.floor((performance.now() - drawing.begun) / 1000))} s`;
   const steps = active?.step ? ` · ${t("tune.step", {step: active.step, steps: active.steps})}` : "";
   note($("image-note"), `${t(active || engine.queue === 0 ? "image.drawing" : "image.waiting", {seconds})}${steps}`);
 }
