@@ -303,6 +303,8 @@ void AdapterManager::Impl::open(const std::string& name, const AdapterSource& so
   submit([this, load](bool stopping) { start(load, stopping); });
 }
 
+void AdapterManager::require_name(std::string_view name) const { impl_->check_name(name); }
+
 void AdapterManager::load(const std::string& name, const std::string& path, bool replace, bool pinned,
                           Done done) {
   AdapterOutcome outcome;

@@ -59,6 +59,8 @@ class AdapterManager {
   // The name is gone at once; `done` is called when the last request has let go of it and its memory is
   // free, or at once where `wait` is false. A watched name comes back when its files change.
   void unload(const std::string& name, bool wait, Done done);
+  // Error: NAME is none that an adapter may have.
+  void require_name(std::string_view name) const;
   // Loads and checks without publishing anything; the status is what it would be.
   void validate(const std::string& path,
                 std::function<void(const AdapterOutcome&, const AdapterStatus&)> done);
@@ -75,6 +77,7 @@ class AdapterManager {
   bool known(std::string_view name) const;  // loaded, loading or on disk
   size_t resident_bytes() const;  // with versions that were replaced or unloaded and are still in use
   size_t memory_bytes() const { return options_.memory_bytes; }
+  const std::string& directory() const { return options_.directory; }
   int max_adapters() const { return options_.max_adapters; }
   // Whether what the directory held at the start has been loaded or refused; from then on, for good. Files
   // that somebody keeps writing to are not waited for.

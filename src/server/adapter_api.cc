@@ -2,45 +2,11 @@
 
 #include <utility>
 
+#include "server/adapter_objects.h"
 #include "server/services.h"
 
 namespace chorus {
 namespace {
-
-std::string_view residency_name(Residency residency) {
-  switch (residency) {
-    case Residency::kLoading:
-      return "loading";
-    case Residency::kReady:
-      return "ready";
-    case Residency::kOnDisk:
-      return "on_disk";
-    case Residency::kFailed:
-      return "failed";
-  }
-  return "";
-}
-
-json::value or_null(const std::string& text) {
-  return text.empty() ? json::value(nullptr) : json::value(text);
-}
-
-json::object adapter_object(const AdapterStatus& status) {
-  return {{"name", status.name},
-          {"id", or_null(status.id)},
-          {"path", status.path},
-          {"residency", residency_name(status.residency)},
-          {"pinned", status.pinned},
-          {"watched", status.watched},
-          {"rank", status.rank},
-          {"form", status.form == AdapterForm::kInt8 ? "int8" : "exact"},
-          {"bytes", status.bytes},
-          {"users", status.users},
-          {"loads", status.loads},
-          {"load_seconds", status.load_seconds},
-          {"warnings", json::value_from(status.warnings)},
-          {"error", or_null(status.error)}};
-}
 
 // A name can be asked for when a version of it is in memory or can be loaded again.
 bool servable(const AdapterStatus& status) {
@@ -104,19 +70,6 @@ std::string text_or_empty(const json::object& body, std::string_view name) {
 
 void answer_text(HttpExchange& exchange, std::string text) {
   exchange.answer(200, "text/plain; charset=utf-8", std::move(text));
-}
-
-// vLLM's statuses for what an adapter operation came to.
-ApiError outcome_error(const AdapterOutcome& outcome) {
-  switch (outcome.problem) {
-    case AdapterProblem::kNotFound:
-      return {404, "not_found_error", outcome.message};
-    case AdapterProblem::kNoMemory:
-    case AdapterProblem::kStopping:
-      return {503, "unavailable_error", outcome.message};
-    default:
-      return {400, "invalid_request_error", outcome.message};
-  }
 }
 
 // Fields that vLLM has and we do not need (base_model_name, is_3d_lora_weight) are passed over, as it does.

@@ -23,11 +23,12 @@ struct ApiError : Error {
   std::string param, code;  // empty: null in JSON
 };
 
+inline json::value or_null(const std::string& text) {
+  return text.empty() ? json::value(nullptr) : json::value(text);
+}
+
 // {"message","type","param","code"}
 inline json::object error_object(const ApiError& error) {
-  const auto or_null = [](const std::string& text) {
-    return text.empty() ? json::value(nullptr) : json::value(text);
-  };
   return {{"message", error.what()},
           {"type", error.type},
           {"param", or_null(error.param)},

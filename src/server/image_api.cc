@@ -146,10 +146,6 @@ void generate(const Services& services, const std::shared_ptr<HttpExchange>& exc
   exchange->on_gone([&images, id, owner] { images.cancel(id, owner); });
 }
 
-json::value or_null(const std::string& text) {
-  return text.empty() ? json::value(nullptr) : json::value(text);
-}
-
 json::value active_object(const ImageStatus::Active& active, const std::string& owner) {
   json::object object{{"id", active.owner == owner ? json::value(active.id) : json::value(nullptr)},
                       {"elapsed", active.seconds},

@@ -47,6 +47,11 @@ void run_later(const Services& services, std::shared_ptr<HttpExchange> exchange,
     answer_error(client, overloaded(services, "too many requests are being read"));
 }
 
+void refuse_storage(const HttpExchange& exchange, const Error& error) {
+  std::fprintf(stderr, "chorus: request %s: %s\n", exchange.request().id.c_str(), error.what());
+  throw ApiError(503, "unavailable_error", "what was sent cannot be kept; try again later");
+}
+
 ApiError overloaded(const Services& services, const std::string& message) {
   const bool limited = services.options.overload_status == 429;
   return {services.options.overload_status, limited ? "rate_limit_error" : "unavailable_error",
@@ -71,7 +76,7 @@ void answer_json(HttpExchange& exchange, const json::value& body, int status) {
 std::vector<HttpRoute> server_routes(const Services& services) {
   std::vector<HttpRoute> routes = web_routes();
   for (auto part : {generation_routes, chorus_routes, image_routes, text_routes, adapter_routes,
-                    status_routes, tuning_routes}) {
+                    upload_routes, status_routes, tuning_routes}) {
     for (HttpRoute& route : part(services)) routes.push_back(std::move(route));
   }
   return routes;

@@ -54,6 +54,8 @@ void run_later(const Services& services, std::shared_ptr<HttpExchange> exchange,
 // Runs `action` here and answers what it throws: ApiError as it is, Error as 400, all else as 500.
 void run_answering(HttpExchange& exchange, const std::function<void()>& action);
 
+// The disk is the operator's business: the reason goes to the log.
+[[noreturn]] void refuse_storage(const HttpExchange& exchange, const Error& error);
 ApiError overloaded(const Services& services, const std::string& message);
 
 json::object read_json_body(const HttpRequest& request);
@@ -68,6 +70,7 @@ std::vector<HttpRoute> generation_routes(const Services& services);
 std::vector<HttpRoute> image_routes(const Services& services);
 std::vector<HttpRoute> text_routes(const Services& services);
 std::vector<HttpRoute> adapter_routes(const Services& services);
+std::vector<HttpRoute> upload_routes(const Services& services);
 std::vector<HttpRoute> status_routes(const Services& services);
 std::vector<HttpRoute> tuning_routes(const Services& services);
 

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <optional>
 #include <span>
 #include <utility>
 
 #include "base/mapped_file.h"
-#include "http/http_text.h"
 #include "server/multipart.h"
+#include "server/query.h"
 #include "server/services.h"
 #include "server/tuning_objects.h"
 
@@ -31,15 +30,7 @@ struct Page {
 Page read_page(std::string_view query, int64_t limit) {
   Page page;
   page.limit = limit;
-  while (!query.empty()) {
-    const size_t end = std::min(query.find('&'), query.size());
-    const std::string_view pair = query.substr(0, end);
-    query.remove_prefix(std::min(end + 1, query.size()));
-    const size_t equals = std::min(pair.find('='), pair.size());
-    const std::string_view name = pair.substr(0, equals);
-    std::string value;
-    if (!percent_decode(pair.substr(std::min(equals + 1, pair.size())), value))
-      refuse("", "the query cannot be read");
+  for (const auto& [name, value] : read_query(query)) {
     if (name == "after") {
       page.after = value;
     } else if (name == "purpose") {
@@ -53,7 +44,7 @@ Page read_page(std::string_view query, int64_t limit) {
       if (read.ec != std::errc() || read.ptr != last || page.limit < 1 || page.limit > kMaxPage)
         refuse("limit", "limit must be an integer from 1 to {}", kMaxPage);
     } else {
-      refuse(printable(name), "unknown parameter of the query: {}", printable(name));
+      refuse_parameter(name);
     }
   }
   return page;
@@ -96,12 +87,6 @@ TuningJob job_named(TuningJobs& jobs, const std::string& id) {
   std::optional<TuningJob> job = jobs.find(id);
   if (!job) refuse_unknown("fine-tuning job", id);
   return std::move(*job);
-}
-
-// The disk is the operator's business: the reason goes to the log.
-[[noreturn]] void refuse_storage(const HttpExchange& exchange, const Error& error) {
-  std::fprintf(stderr, "chorus: request %s: %s\n", exchange.request().id.c_str(), error.what());
-  throw ApiError(503, "unavailable_error", "what was sent cannot be kept; try again later");
 }
 
 void add_file(const Services& services, HttpExchange& exchange, const std::string&) {

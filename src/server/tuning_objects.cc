@@ -16,9 +16,6 @@ constexpr size_t kMaxSuffix = 64, kMaxMetadata = 16, kMaxKey = 64, kMaxValue = 5
 // They stand elsewhere in a request than beneath "lora".
 constexpr std::array<std::string_view, 3> kNotOfLora = {"n_epochs", "batch_size", "seed"};
 
-json::value or_null(const std::string& text) {
-  return text.empty() ? json::value(nullptr) : json::value(text);
-}
 json::value or_null(int64_t number) { return number == 0 ? json::value(nullptr) : json::value(number); }
 
 // Whole numbers as such: clients take epochs for integers.

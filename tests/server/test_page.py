@@ -195,3 +195,43 @@ def test_one_card_on_another_is_a_mix(open_page, real):
     assert asked_models(page, lambda: page.press("#prompt", "Enter")) == ["elf@0.5+marketing@0.5"]
     page.keyboard.press("Escape")
     real.wait_idle(20)
+
+
+def upload_files(page, folder):
+    page.locator(".load > summary").click()
+    page.set_input_files("#upload-files", [path for path in sorted(folder.iterdir()) if path.is_file()])
+
+
+def test_files_become_an_adapter(open_page, start_tiny, tiny_adapters, tmp_path):
+    """Chosen: tried first, then kept and loaded; what is wrong with them is said."""
+    server = start_tiny("--adapters", tmp_path)
+    page = open_page(server, cards=1, expected=["400"])
+    upload_files(page, tiny_adapters["qv"])
+    page.fill("#upload-name", "mine")
+    page.locator("#upload-check").click()
+    until(page, "document.querySelector('#upload-result').textContent.includes('fits this base')")
+    assert "mine" not in server.models()
+    page.locator("#upload-form button[type=submit]").click()
+    until(page, "[...document.querySelectorAll('.card h3')].some((e) => e.textContent === 'mine')")
+    page.set_input_files("#upload-files", tiny_adapters["qv"] / "adapter_config.json")
+    page.fill("#upload-name", "half")
+    page.locator("#upload-form button[type=submit]").click()
+    until(page, "document.querySelector('#upload-result').textContent.includes('adapter_model.safetensors')")
+    page.close()
+    assert server.stop() == 0
+
+
+def test_files_are_dropped(open_page, start_tiny, tiny_adapters, tmp_path):
+    server = start_tiny("--adapters", tmp_path)
+    page = open_page(server, cards=1)
+    files = {path.name: list(path.read_bytes()) for path in tiny_adapters["qv"].iterdir() if path.is_file()}
+    dropped = page.evaluate_handle("""(files) => {
+      const data = new DataTransfer();
+      for (const [name, bytes] of Object.entries(files)) data.items.add(new File([new Uint8Array(bytes)], name));
+      return data;
+    }""", files)  # fmt: skip
+    page.dispatch_event("#adapters", "drop", {"dataTransfer": dropped})
+    until(page, "document.querySelector('#upload-result').textContent.includes('is loaded')")
+    assert len(server.models()) == 2
+    page.close()
+    assert server.stop() == 0
