@@ -8,6 +8,7 @@ namespace chorus {
 namespace {
 
 constexpr int kBarWidth = 40;
+constexpr size_t kMaxShown = 8192;  // bytes of a sequence that a document shows
 constexpr std::string_view kGreen = "\x1b[32m", kYellow = "\x1b[33m", kRed = "\x1b[31m", kDim = "\x1b[2m",
                            kPlain = "\x1b[0m";
 
@@ -85,6 +86,17 @@ json::object summary_json(const SetSummary& set) {
           {"lengths", lengths}};
 }
 
+// None where it is long.
+json::array shown_json(const DoctorReport& report) {
+  json::array spans;
+  size_t bytes = 0;
+  for (const ShownSpan& span : report.shown) {
+    bytes += span.text.size();
+    spans.push_back({{"text", span.text}, {"learned", span.learned}});
+  }
+  return bytes > kMaxShown ? json::array() : spans;
+}
+
 }  // namespace
 
 std::string forecast_text(const Forecast& forecast) {
@@ -127,6 +139,7 @@ json::object report_json(const DoctorReport& report) {
   json::object out{{"files", files},
                    {"training", summary_json(report.train)},
                    {"validation", summary_json(report.validation)},
+                   {"shown", shown_json(report)},
                    {"checks", checks},
                    {"verdict", name_of(report.verdict())}};
   if (report.forecast) {

@@ -19,6 +19,7 @@ constexpr std::chrono::seconds kTellEvery{1};
 
 // What the doctor has to say. Error: what stops it.
 void examine_data(const TuneData& data, const JobHooks& hooks) {
+  hooks.examined(data.report);
   std::string stops;
   for (const Finding& finding : data.report.findings) {
     if (finding.verdict == Verdict::kFine) continue;

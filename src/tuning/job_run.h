@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/runtime.h"
+#include "train/data_doctor.h"
 #include "train/tuner.h"
 #include "tuning/training_gate.h"
 #include "tuning/tune_settings.h"
@@ -33,6 +34,7 @@ struct JobProgress {
 
 // What it tells, on the thread that runs it.
 struct JobHooks {
+  std::function<void(const DoctorReport& report)> examined;  // what the data are, good or not
   std::function<void()> began;                               // the data are good
   std::function<void(const JobProgress& progress)> stepped;  // once a second at most, and at the end
   std::function<void(int64_t step, double train_loss, double validation_loss)> evaluated;

@@ -91,7 +91,7 @@ class TuningJobs {
   void succeed(const std::string& id);
   void stepped(const std::string& id, const JobProgress& progress);
   void evaluated(const std::string& id, int64_t step, double train_loss, double validation_loss);
-  void note(const std::string& id, std::string_view level, const std::string& text);
+  void note(const std::string& id, std::string_view level, const std::string& text, json::object data = {});
   void began(const std::string& id);
 
   // With the lock held.

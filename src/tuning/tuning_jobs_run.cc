@@ -99,7 +99,14 @@ void TuningJobs::train(TrainingGate& gate, const JobRun& job, const std::string&
 }
 
 JobHooks TuningJobs::hooks_of(const std::string& id, const JobRun& job) {
-  return {.began = [this, id] { mailbox_->post([this, id] { began(id); }); },
+  return {.examined =
+              [this, id, &job](const DoctorReport& report) {
+                const std::string text = without_paths(json::serialize(report_json(report)), job);
+                mailbox_->post([this, id, text] {
+                  note(id, "info", "Examined the data", {{"report", parse_json(text, "the report")}});
+                });
+              },
+          .began = [this, id] { mailbox_->post([this, id] { began(id); }); },
           .stepped =
               [this, id](const JobProgress& progress) {
                 mailbox_->post([this, id, progress] { stepped(id, progress); });
@@ -221,9 +228,10 @@ void TuningJobs::evaluated(const std::string& id, int64_t step, double train_los
   save(job);
 }
 
-void TuningJobs::note(const std::string& id, std::string_view level, const std::string& text) {
+void TuningJobs::note(const std::string& id, std::string_view level, const std::string& text,
+                      json::object data) {
   const std::lock_guard lock(mutex_);
-  if (TuningJob* job = job_of(id)) add_event(*job, level, text, {}, options_.limits);
+  if (TuningJob* job = job_of(id)) add_event(*job, level, text, std::move(data), options_.limits);
 }
 
 void TuningJobs::keep_newest_steps(const TuningJob& job) {

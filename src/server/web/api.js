@@ -113,6 +113,9 @@ export async function* streamChorus(body, signal) {
   throw new ApiError(0, "");
 }
 
+/** The same, as one answer: {voices, batch}. */
+export const chorus = async (body) => (await post("/v1/chorus", body)).json();
+
 /** Ends one voice of a chorus under way; the others go on. */
 export const stopVoice = (id, voice) => post("/v1/chorus/stop", {id, voice});
 

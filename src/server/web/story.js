@@ -23,6 +23,7 @@ let takes = [];
 const chosen = new Set();
 const pinned = new Set();  // of the take that is shown: they are kept when the others sing again
 let choseOnce = false;
+let offered = "";  // the voices in the list, as one text
 let singing = "";  // the id of the chorus under way
 
 const premise = () => $("premise").value.trim();
@@ -219,6 +220,10 @@ function drawVoices() {
     choseOnce = true;
   }
   for (const name of chosen) if (!names.includes(name)) chosen.delete(name);
+  // The state comes anew every few seconds: a list that stays the same keeps its focus.
+  const now = [state.base, ...names].join("\n");
+  if (now === offered) return;
+  offered = now;
   $("story-voices").replaceChildren(...names.map((name) => {
     const box = el("input", {type: "checkbox", checked: chosen.has(name), onchange: () => {
       if (box.checked && chosen.size >= kMostVoices) box.checked = false;

@@ -7,6 +7,8 @@ import {nameOf, onDrop} from "./files.js";
 import {count, duration, onLanguage, rate, t} from "./i18n.js";
 import {choose} from "./mix.js";
 import {state} from "./state.js";
+import {reportNode} from "./tune-report.js";
+import {firstPrompt, restoreSamples, sampleSteps, samplesNode, setPrompt} from "./tune-samples.js";
 
 const kEvery = 1500;  // ms, while the room is seen and a job has not ended
 const kOver = ["succeeded", "failed", "cancelled"];
@@ -15,6 +17,7 @@ const kOver = ["succeeded", "failed", "cancelled"];
 let jobs = [];
 let timer = 0, sending = false;
 let talk = () => {};
+const unfolded = new Map();  // by job: whether its report is
 
 const isSeen = () => document.body.dataset.room === "tune" && !document.hidden;
 
@@ -28,13 +31,16 @@ async function look() {
       return {job, events: await api.tuningEvents(job.id), checkpoints: await api.tuningCheckpoints(job.id)};
     }));
     note($("tune-note"), "");
-    if (jobs.some(({job}, i) => known.get(job.id)?.checkpoints.length !== jobs[i].checkpoints.length)) refresh().catch(() => {});
+    if (jobs.some(({job}, i) => known.get(job.id)?.checkpoints.length !== jobs[i].checkpoints.length)) await refresh();
   } catch (error) {
     note($("tune-note"), error.status === 501 ? t("tune.off") : error.status === 0 ? t("chat.broken") : error.message, true);
     $("tune-form").hidden = error.status === 501;
     if (error.status === 501) return;
   }
   draw();
+  for (const {job, checkpoints} of isSeen() ? jobs : []) {
+    if (await sampleSteps(job.id, stepsOf(checkpoints))) draw();
+  }
   if (isSeen() && jobs.some(({job}) => !kOver.includes(job.status))) timer = setTimeout(look, kEvery);
 }
 
@@ -51,6 +57,12 @@ function curvesOf(events) {
   }
   const byStep = (a, b) => a.x - b.x;
   return {train: train.sort(byStep), held: held.sort(byStep), last};
+}
+
+// Names of the steps that answer, the first one first.
+function stepsOf(checkpoints) {
+  const there = state.adapters.map(({name}) => name);
+  return checkpoints.map((checkpoint) => checkpoint.fine_tuned_model_checkpoint).filter((name) => there.includes(name)).reverse();
 }
 
 function talkButton(name) {
@@ -72,13 +84,16 @@ function drawJob({job, events, checkpoints}) {
   }
   if (job.trained_tokens) facts.push(t("chat.tokens", {tokens: count(job.trained_tokens)}));
   const chart = el("div", {class: "loss"});
-  const warnings = events.filter(({level}) => level !== "info").map(({message}) => el("li", {}, message)).reverse();
+  const report = events.find(({data}) => data.report)?.data.report;
+  const warnings = report ? [] : events.filter(({level}) => level !== "info").map(({message}) => el("li", {}, message)).reverse();
   const node = el("article", {class: "column job"},
     el("h3", {class: "by"}, el("i", {class: "dot", "aria-hidden": "true"}), name),
     el("p", {class: "facts muted"}, ...facts.map((fact) => el("span", {}, fact))),
     job.error ? el("p", {class: "note bad"}, job.error.message) : "",
     warnings.length > 0 && !job.error ? el("ul", {class: "note"}, ...warnings) : "",
+    report ? reportNode(report, unfolded.get(job.id), (open) => unfolded.set(job.id, open)) : "",
     chart,
+    samplesNode(job.id, stepsOf(checkpoints)),
     el("ul", {class: "steps"}, ...checkpoints.map(({fine_tuned_model_checkpoint: step, metrics}) =>
         el("li", {class: "row"}, t("tune.held", {step: metrics.step, loss: metrics.valid_loss.toFixed(3)}), talkButton(step)))),
     el("div", {class: "row"},
@@ -99,8 +114,9 @@ function draw() {
   }
 }
 
-function chooseFile(file) {
+async function chooseFile(file) {
   $("tune-name").value = nameOf(file.name);
+  $("tune-prompt").value = await firstPrompt(file);
   note($("tune-result"), "");
 }
 
@@ -113,7 +129,7 @@ async function start() {
     note($("tune-result"), t("tune.sending"));
     const {id} = await api.uploadFile(file);
     const number = (name) => $(name).valueAsNumber;
-    await api.startTuning({
+    const job = await api.startTuning({
       model: state.base,
       training_file: id,
       suffix: $("tune-name").value.trim(),
@@ -121,6 +137,7 @@ async function start() {
       hyperparameters: {n_epochs: number("tune-epochs")},
       lora: {rank: number("tune-rank"), alpha: 2 * number("tune-rank"), learning_rate: number("tune-rate")},
     });
+    setPrompt(job.id, $("tune-prompt").value.trim());
     note($("tune-result"), t("tune.sent"));
   } catch (error) {
     note($("tune-result"), error.status === 0 ? t("chat.broken") : error.message, true);
@@ -148,4 +165,5 @@ export function startTune(onTalk) {
   });
   document.addEventListener("visibilitychange", () => isSeen() && look());
   onLanguage(draw);
+  restoreSamples();
 }

@@ -136,6 +136,8 @@ export const someSeed = () => Math.floor(Math.random() * 2 ** 32);
 
 /** The options of a choice of voices, the base first. */
 export function fillVoices(select, names, chosen) {
-  select.replaceChildren(...["", ...names].map((name) => el("option", {value: name}, name || state.base)));
+  const texts = [state.base, ...names];
+  const same = texts.length === select.options.length && texts.every((text, i) => select.options[i].text === text);
+  if (!same) select.replaceChildren(...["", ...names].map((name) => el("option", {value: name}, name || state.base)));
   select.value = names.includes(chosen) ? chosen : "";
 }
