@@ -12,6 +12,7 @@ MAY_INCLUDE = {
     "train": {"model", "kernels", "formats", "base"},
     "grammar": {"formats", "base"},
     "engine": {"grammar", "model", "formats", "base"},
+    "capi": {"engine", "grammar", "formats", "base"},
     "tuning": {"engine", "train", "model", "formats", "base"},
     "http": {"formats", "base"},
     "images": {"http", "formats", "base"},
@@ -30,6 +31,8 @@ def violations(source):
             if not match:
                 continue
             target = match.group(1).split("/")[0]
+            if folder == "capi" and target == "chorus.h":
+                continue
             if target not in MAY_INCLUDE:
                 yield f"{path}:{number}: {match.group(1)} is not a path from src/"
             elif target != folder and target not in MAY_INCLUDE[folder]:
