@@ -114,7 +114,7 @@ export async function* streamChorus(body, signal) {
 }
 
 /** The same, as one answer: {voices, batch}. */
-export const chorus = async (body) => (await post("/v1/chorus", body)).json();
+export const chorus = async (body, signal) => (await post("/v1/chorus", body, signal)).json();
 
 /** Ends one voice of a chorus under way; the others go on. */
 export const stopVoice = (id, voice) => post("/v1/chorus/stop", {id, voice});

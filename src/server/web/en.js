@@ -140,7 +140,7 @@ export default {
   "story.cut": "broken off",
   "story.done": "{voices} voices are done",
   "story.together": "{tokens} tokens together in {seconds}",
-  "story.apart": "one by one {seconds}: {times} × as long",
+  "story.apart": "once more {together}, one by one {apart}: {times} × as long",
   "story.part0": "Title",
   "story.part1": "Act 1",
   "story.part2": "Act 2",

@@ -3,10 +3,11 @@
 /** @typedef {{blob: Blob, prompt: string, sent: string, seed: number, width: number, height: number, style: string,
  *             elapsed: number}} Picture  `sent` is the prompt as it went to the engine
  *  @typedef {{id?: number, parent: number | null, created: string, premise: string, concept: string, starred: boolean,
- *             locked: boolean, body: object, voices: import("./voices.js").Voice[], batch: object | null, apart?: number,
+ *             locked: boolean, body: object, voices: import("./voices.js").Voice[], batch: object | null, measured?: {together: number, apart: number},
  *             pictures: Picture[]}} Take
  *  `body` is the request to /v1/chorus that made it, seeds included: of the voices that were asked anew; a voice that was
- *  kept has `from`, the take that it is of. `apart`: seconds of the same, one by one. */
+ *  kept has `from`, the take that it is of. `measured`: seconds of the same,
+ *  once more and one by one. */
 
 const kTakes = "takes", kRooms = "rooms";
 const kSoon = 300;  // ms

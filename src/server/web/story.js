@@ -100,14 +100,15 @@ function showColumns(take, asked = []) {
   return columns;
 }
 
-function drawMeter(batch, seconds = null) {
+function drawMeter(batch, measured = null) {
   $("meter-rows").textContent = batch ? rate(batch.rows) : "–";
   $("meter-step").textContent = batch ? duration(batch.step_ms / 1000) : "–";
   $("meter-rate").textContent = batch ? rate(batch.tokens_per_second) : "–";
   const facts = [];
   if (batch?.final) facts.push(t("story.together", {tokens: count(batch.tokens), seconds: duration(batch.seconds)}));
-  if (seconds !== null) {
-    facts.push(t("story.apart", {seconds: duration(seconds), times: (seconds / batch.seconds).toFixed(2)}));
+  if (measured) {
+    const {together, apart} = measured;
+    facts.push(t("story.apart", {together: duration(together), apart: duration(apart), times: (apart / together).toFixed(2)}));
   }
   $("meter-text").textContent = facts.join(" · ");
 }
@@ -122,7 +123,7 @@ const drawList = () => drawTakes(takes, current);
 function show(take) {
   current = take;
   showColumns(take);
-  drawMeter(take.batch, take.apart ?? null);
+  drawMeter(take.batch, take.measured);
   showImage(take);
   drawList();
 }
@@ -196,19 +197,22 @@ function singAll() {
   sing(names, Number.isFinite(seed) ? seed : someSeed(), (name) => pinned.has(name));
 }
 
-// The same requests one after the other: what the batch has saved is measured, not guessed.
+// The same voices once more together, then one after the other: what the batch saves is measured, not guessed. By then
+// the prompt is in the server's cache for all of them alike.
 const oneByOne = () => runner.run(async (signal) => {
   const take = current;
   if (!take?.batch?.final) return;
-  const {voices, ...shared} = take.body;
-  const begun = performance.now();
-  for (const {name, ...voice} of voices) {
-    runner.say(t("chat.answering", {name}));
-    for await (const event of api.streamChat({...shared, ...voice}, signal)) void event;
-  }
-  take.apart = (performance.now() - begun) / 1000;
+  const {voices} = take.body;
+  const seconds = async (bodies) => {
+    const begun = performance.now();
+    for (const body of bodies) await api.chorus(body, signal);
+    return (performance.now() - begun) / 1000;
+  };
+  const together = await seconds([take.body]);
+  const apart = await seconds(voices.map((voice) => ({...take.body, voices: [voice]})));
+  take.measured = {together, apart};
   await putTake(take);
-  if (current === take) drawMeter(take.batch, take.apart);
+  if (current === take) drawMeter(take.batch, take.measured);
   runner.say($("meter-text").textContent);
 });
 

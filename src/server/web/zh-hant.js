@@ -140,7 +140,7 @@ export default {
   "story.cut": "中斷",
   "story.done": "{voices} 個聲線完成",
   "story.together": "合計 {tokens} 個詞元，費時 {seconds}",
-  "story.apart": "逐一執行 {seconds}：{times} 倍時間",
+  "story.apart": "再次合計 {together}，逐一執行 {apart}：{times} 倍時間",
   "story.part0": "標題",
   "story.part1": "第一幕",
   "story.part2": "第二幕",
