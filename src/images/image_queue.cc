@@ -123,6 +123,7 @@ void ImageQueue::draw_all() {
     outcome.seconds = seconds_since(drawing_->begun);
     if (stop.stop_requested() && outcome.problem != ImageProblem::kNone)
       outcome.problem = stopping_ ? ImageProblem::kStopping : ImageProblem::kCancelled;
+    if (outcome.problem == ImageProblem::kEngine) ready_ = false;  // another may be there by the next time
     const auto done = std::move(drawing_->job.done);
     drawing_.reset();
     lock.unlock();
@@ -204,8 +205,9 @@ void ImageQueue::watch() {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (std::exchange(interrupt_, false)) {
+      const bool can = dialect_ == ImageDialect::kSdapi;
       lock.unlock();
-      interrupt_engine();
+      if (can) interrupt_engine();
       lock.lock();
     } else if (stopping_) {
       return;
@@ -249,7 +251,6 @@ void ImageQueue::look_at_progress(std::unique_lock<std::mutex>& lock) {
 
 // Without it an engine goes on for nobody; one that knows no interruption does anyway.
 void ImageQueue::interrupt_engine() {
-  if (dialect_ != ImageDialect::kSdapi) return;
   try {
     client_.ask("POST", "/sdapi/v1/interrupt", {}, {}, kProbePatience);
   } catch (const Error&) {

@@ -30,6 +30,7 @@ pytest_terminal_summary = _cli.pytest_terminal_summary
 
 import builders  # noqa: E402  (beside cli_fixtures)
 from harness import Server  # noqa: E402
+from image_stub import ImageEngine  # noqa: E402
 from pages import Pages  # noqa: E402
 from variants import with_chat_template, write_variant  # noqa: E402
 
@@ -116,6 +117,14 @@ def open_page(browser):
     yield pages.open
     pages.close()
     assert pages.troubles == []
+
+
+@pytest.fixture
+def engine():
+    """A stub of an image engine."""
+    engine = ImageEngine()
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(autouse=True)

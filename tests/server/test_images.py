@@ -18,13 +18,6 @@ PATH = "/v1/images/generations"
 
 
 @pytest.fixture
-def engine():
-    engine = ImageEngine()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
 def openai_engine():
     engine = ImageEngine("openai")
     yield engine

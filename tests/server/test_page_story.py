@@ -8,7 +8,6 @@ import subprocess
 import pytest
 
 from harness import wait_for
-from image_stub import ImageEngine
 from pages import button, chosen_voices, column, saved, sing, texts, until
 
 
@@ -175,13 +174,6 @@ def test_one_voice_is_stopped(open_page, real):
     assert "stopped" in column(page, "base").locator(".facts").inner_text().lower()
     assert "stopped" not in column(page, "story").locator(".facts").inner_text().lower()
     assert "Act" in texts(page)["story"]
-
-
-@pytest.fixture
-def engine():
-    engine = ImageEngine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture
