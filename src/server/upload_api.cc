@@ -40,6 +40,7 @@ struct Upload {
   UploadQuery query;
   std::vector<std::string> ignored;
   std::unique_ptr<AdapterInbox> inbox;
+  std::string kept;  // the adapter's path in the directory
 };
 
 ApiError name_taken(const std::string& name) {
@@ -49,50 +50,50 @@ ApiError name_taken(const std::string& name) {
       "name"};
 }
 
-// The files lie in a folder that nobody asked for: they are called by the adapter's name.
-std::string named(std::string text, const Upload& upload) {
-  const std::string& path = upload.inbox->path();
-  for (size_t at; (at = text.find(path)) != std::string::npos;)
-    text.replace(at, path.size(), upload.query.name);
+// The files lay in a folder that nobody asked for: they are called by the adapter's name.
+std::string named(std::string text, const std::string& path, const std::string& name) {
+  for (size_t at; (at = text.find(path)) != std::string::npos;) text.replace(at, path.size(), name);
   return text;
 }
 
 void answer_adapter(const Upload& upload, AdapterStatus status, const AdapterOutcome& outcome) {
   status.name = upload.query.name;
-  status.path = upload.inbox->kept();
-  status.error = named(outcome.message, upload);
+  status.path = upload.kept;
+  status.error = outcome.message;
   json::object answer = adapter_object(status);
   answer["valid"] = outcome.problem == AdapterProblem::kNone;
   answer["ignored"] = json::value_from(upload.ignored);
   answer_json(*upload.exchange, answer);
 }
 
-// The files are an adapter of this base: they get their place, and are loaded from there.
-void keep(const Services& services, const std::shared_ptr<Upload>& upload) {
+void put_in_place(AdapterInbox& inbox, const Upload& upload) {
   try {
-    if (!upload->inbox->keep(upload->query.replace)) throw name_taken(upload->query.name);
-  } catch (const ApiError&) {
-    throw;
+    if (inbox.keep(upload.query.replace)) return;
   } catch (const Error& error) {
-    refuse_storage(*upload->exchange, error);
+    refuse_storage(*upload.exchange, error);
   }
-  services.adapters.load(
-      upload->query.name, upload->inbox->kept(), true, false,
-      [&services, upload](const AdapterOutcome& outcome) {
-        run_answering(*upload->exchange, [&] {
-          if (outcome.problem != AdapterProblem::kNone) throw outcome_error(outcome);
-          answer_adapter(*upload, services.adapters.find(upload->query.name).value_or(AdapterStatus{}),
-                         outcome);
-        });
-      });
+  throw name_taken(upload.query.name);
 }
 
+// What was sent has been tried. If it fits and is not only to be checked, it gets its place and is loaded
+// from there.
 void validated(const Services& services, const std::shared_ptr<Upload>& upload, AdapterOutcome outcome,
                const AdapterStatus& status) {
+  std::unique_ptr<AdapterInbox> inbox = std::move(upload->inbox);  // gone before the client hears of it
+  const std::string& name = upload->query.name;
+  upload->kept = inbox->kept();
+  outcome.message = named(std::move(outcome.message), inbox->path(), name);
+  const bool fits = outcome.problem == AdapterProblem::kNone;
+  if (fits && !upload->query.check) put_in_place(*inbox, *upload);
+  inbox.reset();
   if (upload->query.check) return answer_adapter(*upload, status, outcome);
-  outcome.message = named(std::move(outcome.message), *upload);
-  if (outcome.problem != AdapterProblem::kNone) throw outcome_error(outcome);
-  keep(services, upload);
+  if (!fits) throw outcome_error(outcome);
+  services.adapters.load(name, upload->kept, true, false, [&services, upload](const AdapterOutcome& loaded) {
+    run_answering(*upload->exchange, [&] {
+      if (loaded.problem != AdapterProblem::kNone) throw outcome_error(loaded);
+      answer_adapter(*upload, services.adapters.find(upload->query.name).value_or(AdapterStatus{}), loaded);
+    });
+  });
 }
 
 void receive(const Services& services, const std::shared_ptr<HttpExchange>& exchange) {

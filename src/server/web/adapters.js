@@ -1,6 +1,6 @@
 // The adapters: what the server has of them, and loading, unloading and pinning where it allows that.
 import * as api from "./api.js";
-import {$, el, note, paint} from "./dom.js";
+import {$, copyText, el, note, paint} from "./dom.js";
 import {bytes, count, duration, onLanguage, t} from "./i18n.js";
 import {blend, choose} from "./mix.js";
 import {changeState, onState, servable, setStrength, state, strengthOf} from "./state.js";
@@ -49,7 +49,7 @@ function makeCard(name) {
   const badge = el("span", {class: "badge"});
   const facts = el("p", {class: "facts muted"});
   const hash = el("button", {type: "button", class: "hash", onclick: async () => {
-    await navigator.clipboard.writeText(hash.dataset.id);
+    await copyText(hash.dataset.id);
     note($("adapters-note"), t("adapters.copied"));
   }});
   const error = el("p", {class: "note bad"});

@@ -90,7 +90,7 @@ function startKey() {
   $("key-form").addEventListener("submit", () => {
     api.setApiKey($("key").value.trim());
     forgetDenial();
-    connect();
+    connect().then(lookAtEngine);
   });
 }
 

@@ -1,6 +1,6 @@
 // The conversation: one question at a time, its answer streamed from whoever is chosen.
 import * as api from "./api.js";
-import {$, el, isComposing, note, paint} from "./dom.js";
+import {$, copyText, el, isComposing, note, paint} from "./dom.js";
 import {duration, onLanguage, rate, t} from "./i18n.js";
 import {leading, model} from "./mix.js";
 import {state} from "./state.js";
@@ -47,7 +47,7 @@ function addAnswer(name, lead) {
   const facts = el("p", {class: "facts muted"});
   const problem = el("p", {class: "note bad", hidden: true});
   const copy = el("button", {type: "button", class: "quiet", onclick: async () => {
-    await navigator.clipboard.writeText(text.data);
+    await copyText(text.data);
     copy.textContent = t("chat.copied");
   }}, t("chat.copy"));
   const retry = el("button", {type: "button", class: "quiet", onclick: () => askAgain(article)}, t("chat.retry"));

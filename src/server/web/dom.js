@@ -25,10 +25,22 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Puts a text on the clipboard; also where the page came over plain HTTP from another machine, and browsers offer no
+ *  other way than this. */
+export async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const box = el("textarea", {class: "hidden"});
+  box.value = text;
+  document.body.append(box);
+  box.select();
+  document.execCommand("copy");
+  box.remove();
+}
+
 /** A button that copies what `text` gives, and says so. */
 export function copyButton(text, label = "chat.copy") {
   const button = el("button", {type: "button", class: "quiet", "data-i18n": label, onclick: async () => {
-    await navigator.clipboard.writeText(text());
+    await copyText(text());
     button.textContent = t("chat.copied");
     setTimeout(() => { button.textContent = t(label); }, 1500);
   }}, t(label));
