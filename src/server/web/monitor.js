@@ -5,7 +5,7 @@ import {$, el, paint} from "./dom.js";
 import {bytes, count, duration, onLanguage, percent, rate, t} from "./i18n.js";
 import {History, parseMetrics} from "./metrics.js";
 import {drawServer} from "./server.js";
-import {state} from "./state.js";
+import {servable, state} from "./state.js";
 
 const kPollMs = 1000;
 const kLength = 120;    // scrapes in a chart
@@ -70,13 +70,15 @@ function drawVoices(names) {
     ttftNow.textContent = last === undefined ? "–" : duration(last);
   });
   document.querySelector(".by-voice").hidden = names.length === 0;
-  $("voices-none").hidden = names.length > 0;
+  $("voices-none").hidden = history.voices().length > 0;
 }
 
 function draw() {
   if (document.body.dataset.room === "server") drawServer(families, history);
-  // The busiest, in the order of their names: neither rows nor layers change places.
-  const names = history.voices().slice(0, kMaxVoices).sort((a, b) => a.localeCompare(b));
+  // The busiest and then the idle, in the order of their names: neither rows nor layers change places.
+  const busy = history.voices();
+  const idle = [state.base, ...servable().map(({name}) => name)].filter((name) => name && !busy.includes(name));
+  const names = [...busy, ...idle].slice(0, kMaxVoices).sort((a, b) => a.localeCompare(b));
   drawTiles();
   drawStack(names);
   drawVoices(names);
