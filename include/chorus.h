@@ -71,7 +71,8 @@ typedef struct chorus_model_options {
 CHORUS_API chorus_status chorus_open(const char* path, const chorus_model_options* options,
                                      chorus_model** model, chorus_error* error);
 /* Ends what its requests have under way. They still have to be freed: they say CHORUS_FINISH_CANCELLED, and
- * nothing more can be submitted with the model. NULL: nothing. */
+ * nothing more can be submitted with the model. No other call on the model may be under way but
+ * chorus_next(). NULL: nothing. */
 CHORUS_API void chorus_close(chorus_model* model);
 
 /* ---- adapters ---- */
@@ -80,7 +81,7 @@ CHORUS_API void chorus_close(chorus_model* model);
  * time, not theirs. A name that exists is replaced for requests from then on. */
 CHORUS_API chorus_status chorus_load_adapter(chorus_model* model, const char* name, const char* path,
                                              chorus_error* error);
-/* Who speaks with it ends with it; its memory is free when the last has. */
+/* Voices that speak with it go on with it to their end; its memory is free when the last has ended. */
 CHORUS_API chorus_status chorus_unload_adapter(chorus_model* model, const char* name, chorus_error* error);
 
 typedef struct chorus_adapter {
@@ -170,7 +171,8 @@ CHORUS_API chorus_status chorus_submit(chorus_model* model, const chorus_voice* 
                                        chorus_request** request, chorus_error* error);
 
 /* The next event. 1: there is one. 0: none came within the time (0 ms: it does not wait; negative: for ever).
- * -1: all voices have ended, and their ends have been told. */
+ * -1: all voices have ended, and their ends have been told. -2: the call cannot be (a NULL, an event without
+ * its size) or there was no memory for it; another may be. */
 CHORUS_API int chorus_next(chorus_request* request, chorus_event* event, int timeout_ms);
 
 #define CHORUS_ALL ((size_t)-1)

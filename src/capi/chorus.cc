@@ -22,7 +22,7 @@ struct chorus_request {
 
 namespace {
 
-constexpr size_t kMaxStruct = 4096, kMaxVoices = 1024;
+constexpr size_t kMaxStruct = 4096;
 
 void tell(chorus_error* error, std::string_view text) {
   if (error == nullptr || error->struct_size < sizeof(chorus_error)) return;
@@ -106,7 +106,9 @@ chorus::RuntimeOptions options_of(const chorus_model_options* given) {
 std::vector<chorus::VoiceRequest> read_voices(chorus::Runtime& runtime, const chorus_voice* voices,
                                               size_t count) {
   require(voices, "voices");
-  if (count < 1 || count > kMaxVoices) chorus::fail("count is {}; from 1 to {}", count, kMaxVoices);
+  const chorus::EngineConfig& config = runtime.engine().config();
+  const auto most = static_cast<size_t>(config.max_sequences + config.max_queue);  // that speak or wait
+  if (count < 1 || count > most) chorus::fail("count is {}; from 1 to {}", count, most);
   const chorus_voice defaults = CHORUS_VOICE_INIT;
   const auto* bytes = reinterpret_cast<const std::byte*>(voices);
   const size_t stride = voices->struct_size;
@@ -162,7 +164,7 @@ chorus_status chorus_open(const char* path, const chorus_model_options* options,
 
 void chorus_close(chorus_model* model) {
   if (model == nullptr) return;
-  model->session->close();
+  guarded(nullptr, [&] { model->session->close(); });
   delete model;
 }
 
@@ -230,7 +232,7 @@ chorus_status chorus_submit(chorus_model* model, const chorus_voice* voices, siz
 }
 
 int chorus_next(chorus_request* request, chorus_event* event, int timeout_ms) {
-  int result = -1;
+  int result = 0;
   const chorus_status status = guarded(nullptr, [&] {
     require(request, "request");
     require(event, "event");
@@ -238,7 +240,7 @@ int chorus_next(chorus_request* request, chorus_event* event, int timeout_ms) {
     result = request->session->next(*request->set, request->event, timeout_ms);
     if (result == 1) write_struct(event, event_of(request->event, event->struct_size));
   });
-  return status == CHORUS_OK ? result : -1;
+  return status == CHORUS_OK ? result : -2;
 }
 
 void chorus_cancel(chorus_request* request, size_t voice) {
@@ -258,11 +260,14 @@ chorus_status chorus_run(chorus_model* model, const chorus_voice* voices, size_t
   const chorus_status status = chorus_submit(model, voices, count, &request, error);
   if (status != CHORUS_OK) return status;
   chorus_event event = CHORUS_EVENT_INIT;
-  while (chorus_next(request, &event, -1) == 1) {
+  int result = 0;
+  while ((result = chorus_next(request, &event, -1)) == 1) {
     if (callback != nullptr && callback(user, &event) != 0) chorus_cancel(request, CHORUS_ALL);
   }
   chorus_free(request);
-  return CHORUS_OK;
+  if (result == -1) return CHORUS_OK;
+  tell(error, "out of memory");
+  return CHORUS_NO_MEMORY;
 }
 
 chorus_status chorus_get_stats(const chorus_model* model, chorus_stats* stats, chorus_error* error) {

@@ -42,9 +42,13 @@ std::string write_tiny_model() {
   return path;
 }
 
-std::string tiny_model() {
-  static const std::string path = write_tiny_model();
-  return path;
+const std::string& tiny_model() {
+  struct File {
+    std::string path = write_tiny_model();
+    ~File() { unlink(path.c_str()); }
+  };
+  static const File file;
+  return file.path;
 }
 
 std::string adapter(const char* name) { return kGolden + "adapters/" + name; }
@@ -308,6 +312,21 @@ TEST_F(ChorusTest, VoicesThatCannotBe) {
   }
 }
 
+TEST_F(ChorusTest, MoreVoicesThanThereIsRoomFor) {
+  const std::vector<chorus_voice> many(1000, voice(""));
+  chorus_request* request = nullptr;
+  EXPECT_EQ(chorus_submit(model, many.data(), many.size(), &request, &error), CHORUS_BAD_INPUT);
+  EXPECT_STREQ(error.message, "count is 1000; from 1 to 576");
+  std::vector<chorus_request*> waiting;
+  chorus_status status = CHORUS_OK;
+  for (int i = 0; i < 3 && status == CHORUS_OK; ++i) {
+    status = chorus_submit(model, many.data(), 500, &request, &error);
+    waiting.push_back(request);
+  }
+  EXPECT_EQ(status, CHORUS_BUSY) << error.message;
+  for (chorus_request* one : waiting) chorus_free(one);
+}
+
 TEST(Chorus, NullsAreToldNotFollowed) {
   chorus_error error = CHORUS_ERROR_INIT;
   chorus_model* model = nullptr;
@@ -318,7 +337,7 @@ TEST(Chorus, NullsAreToldNotFollowed) {
   EXPECT_EQ(chorus_load_adapter(nullptr, "a", "b", &error), CHORUS_BAD_INPUT);
   EXPECT_EQ(chorus_submit(nullptr, nullptr, 0, nullptr, &error), CHORUS_BAD_INPUT);
   EXPECT_EQ(chorus_adapter_count(nullptr), 0);
-  EXPECT_EQ(chorus_next(nullptr, nullptr, 0), -1);
+  EXPECT_EQ(chorus_next(nullptr, nullptr, 0), -2);
   chorus_cancel(nullptr, 0);
   chorus_free(nullptr);
   chorus_close(nullptr);

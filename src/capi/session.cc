@@ -58,11 +58,17 @@ std::shared_ptr<VoiceSet> Session::submit(std::vector<VoiceRequest> requests) {
   }
   set->open = set->voices.size();
   set->begun = Clock::now();
+  // All that needs memory comes before the engine has them.
+  Routes made;
+  for (size_t i = 0; i < set->voices.size(); ++i) made[i] = {set.get(), i};
   const std::lock_guard lock(mutex_);  // events may be there before submit() returns: they wait for this
+  routes_.reserve(routes_.size() + made.size());
   const std::vector<uint64_t> ids = runtime().engine().submit(std::move(submitted));
   for (size_t i = 0; i < ids.size(); ++i) {
     set->voices[i].id = ids[i];
-    routes_[ids[i]] = {set.get(), i};
+    auto node = made.extract(i);
+    node.key() = ids[i];
+    routes_.insert(std::move(node));
   }
   return set;
 }
@@ -128,8 +134,12 @@ void Session::close() {
 // With the lock held, as all below.
 void Session::pump() {
   if (loop_ == nullptr) return;
-  loop_->take(taken_);
-  for (const TokenEvent& event : taken_) push(event);
+  // One that there is no memory for is lost, the others are not.
+  do {
+    while (pushed_ < taken_.size()) push(taken_[pushed_++]);
+    pushed_ = 0;
+    loop_->take(taken_);
+  } while (!taken_.empty());
 }
 
 void Session::push(const TokenEvent& event) {

@@ -73,8 +73,10 @@ class Session {
   std::mutex mutex_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<EngineLoop> loop_;
-  std::unordered_map<uint64_t, Route> routes_;  // by the engine's id
+  using Routes = std::unordered_map<uint64_t, Route>;  // by the engine's id
+  Routes routes_;
   std::vector<TokenEvent> taken_;
+  size_t pushed_ = 0;  // of those taken
   std::mutex wake_mutex_;
   std::condition_variable wake_;
   uint64_t wakes_ = 0;

@@ -37,7 +37,7 @@ def test_the_header_alone(tmp_path, language):
 
 
 def test_installed(built, tmp_path):
-    """As a program of somebody else finds it: by pkg-config."""
+    """As a program of somebody else finds it: by pkg-config, or by CMake."""
     run("cmake", "--install", built, "--prefix", tmp_path / "there")
     pc = next((tmp_path / "there").rglob("chorus.pc"))
     flags = run("pkg-config", "--cflags", "--libs", "chorus", env={"PKG_CONFIG_PATH": str(pc.parent), "PATH": "/usr/bin"}).split()
@@ -45,6 +45,14 @@ def test_installed(built, tmp_path):
     run(shutil.which("cc"), ROOT / "examples/voices.c", "-o", tmp_path / "voices", *flags, f"-Wl,-rpath,{library}")
     told = subprocess.run([tmp_path / "voices"], capture_output=True, text=True, timeout=30)
     assert told.returncode == 2 and "usage" in told.stderr
+    (tmp_path / "game").mkdir()
+    (tmp_path / "game/CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(game C)\nfind_package(chorus REQUIRED)\n"
+        f"add_executable(game {ROOT / 'examples/voices.c'})\ntarget_link_libraries(game chorus::chorus)\n"
+    )
+    run("cmake", "-S", tmp_path / "game", "-B", tmp_path / "game/build", f"-DCMAKE_PREFIX_PATH={tmp_path / 'there'}")
+    run("cmake", "--build", tmp_path / "game/build")
+    assert subprocess.run([tmp_path / "game/build/game"], capture_output=True, timeout=30).returncode == 2
 
 
 def test_voices(built, smollm2):
