@@ -139,7 +139,8 @@ def test_residency(fresh):
 def test_gauges_while_streams_run(real):
     body = {"model": "elf", "prompt": "Hello", "max_tokens": 400, "ignore_eos": True, "stream": True}
     with real.post("/v1/completions", body, stream=True) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: with it goes the stream
+        next(lines)
         metrics = real.metrics()
         assert metrics.value("vllm:num_requests_running") == 1
         assert 0 < metrics.value("vllm:kv_cache_usage_perc") <= 1
