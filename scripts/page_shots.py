@@ -51,7 +51,7 @@ class Studio:
         context = self.browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         page = context.new_page()
         page.goto(f"{self.server.url}/?lang={language}")
-        until(page, "document.querySelectorAll('#cards .card').length > 2")
+        until(page, "document.querySelectorAll('#story-voices input').length >= 7", 60)
         enter(page, room)
         return page
 

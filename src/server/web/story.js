@@ -23,7 +23,7 @@ let takes = [];
 const chosen = new Set();
 const pinned = new Set();  // of the take that is shown: they are kept when the others sing again
 let choseOnce = false;
-let offered = "";  // the voices in the list, as one text
+let offered = "";  // what the list of voices shows, as one text
 let singing = "";  // the id of the chorus under way
 
 const premise = () => $("premise").value.trim();
@@ -218,14 +218,15 @@ const oneByOne = () => runner.run(async (signal) => {
 
 function drawVoices() {
   const names = ["", ...servable().map(({name}) => name)];
-  if (!choseOnce && names.length > 1) {
+  const loading = state.adapters.some(({residency}) => residency === "loading");  // as at the server's start
+  if (!choseOnce && names.length > 1 && !loading) {
     for (const name of kUsual) if (names.includes(name)) chosen.add(name);
     for (const name of names.slice(1, 3)) if (chosen.size < 2) chosen.add(name);
     choseOnce = true;
   }
   for (const name of chosen) if (!names.includes(name)) chosen.delete(name);
   // The state comes anew every few seconds: a list that stays the same keeps its focus.
-  const now = [state.base, ...names].join("\n");
+  const now = [choseOnce, state.base, ...names].join("\n");
   if (now === offered) return;
   offered = now;
   $("story-voices").replaceChildren(...names.map((name) => {
