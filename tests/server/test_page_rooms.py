@@ -137,9 +137,11 @@ def test_tuning(open_page, start_server, smollm2, tmp_path):
     assert page.input_value("#tune-prompt") == "What is 0?"
     until(page, "document.querySelectorAll('#jobs .steps li').length >= 2", 180)
     page.locator(".doctor > summary").click()
+    until(page, "document.querySelector('.doctor').open")
     told = page.locator(".doctor").inner_text()
     assert "27 sequences, 3 held out" in told and "0 is a pie, sailor." in page.locator(".doctor mark").first.inner_text()
-    assert page.locator(".doctor .lengths svg").count() == 1
+    drawn, place = page.evaluate("['.lengths svg', '.lengths'].map((part) => document.querySelector(`.doctor ${part}`).getBoundingClientRect().width)")
+    assert drawn == place > 100
     until(page, "document.querySelectorAll('.samples dt').length >= 3", 60)
     said = dict(zip(page.locator(".samples dt").all_inner_texts(), page.locator(".samples dd").all_inner_texts()))
     assert "sailor" not in said["base"] and all(said.values())

@@ -3,6 +3,8 @@
 // the right.
 import {paint, svg} from "./dom.js";
 
+const kWidthUntold = 300;
+
 /** The next round number (of one digit, or 1.5, times a power of ten) at or above `value`. */
 export function niceAbove(value) {
   if (!(value > 0)) return 1;
@@ -12,9 +14,10 @@ export function niceAbove(value) {
 
 const at = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
 
+// An element that is not laid out (folded, or not in the page yet) has no width: its drawing is stretched to it later.
 function frame(element, height, label) {
-  const width = Math.max(element.clientWidth, 40);
-  const drawing = svg("svg", {viewBox: `0 0 ${width} ${height}`, width, height});
+  const width = element.clientWidth || kWidthUntold;
+  const drawing = svg("svg", {viewBox: `0 0 ${width} ${height}`, width: element.clientWidth || "100%", height, preserveAspectRatio: "none"});
   if (label) {
     drawing.setAttribute("role", "img");
     drawing.setAttribute("aria-label", label);

@@ -17,7 +17,7 @@ function finding({name, text, places, verdict}) {
 
 function lengths({lengths: buckets}) {
   const chart = el("div", {class: "lengths"});
-  requestAnimationFrame(() => bars(chart, buckets.map(({count: sequences}) => sequences || null), {length: buckets.length, height: kHeight}));
+  bars(chart, buckets.map(({count: sequences}) => sequences || null), {length: buckets.length, height: kHeight});
   const ends = buckets.length > 0 ? `${count(buckets[0].from)} – ${count(buckets.at(-1).to - 1)}` : "";
   return el("figure", {class: "figure"}, el("figcaption", {}, t("tune.lengths"), " ", el("span", {class: "muted"}, ends)), chart);
 }
