@@ -79,8 +79,8 @@ bool content_type_allowed(const HttpRequest& request, const HttpRoute& route) {
 
 }  // namespace
 
-Gate::Gate(const HttpOptions& options, std::vector<HttpRoute> routes)
-    : routes_(std::make_shared<const Routes>(std::move(routes))),
+Gate::Gate(const HttpOptions& options, std::vector<HttpRoute> routes, bool starting)
+    : routes_(std::make_shared<const Routes>(Routes{std::move(routes), starting})),
       hosts_(options.allowed_hosts),
       origins_(options.allowed_origins),
       keys_(options.api_key_file, options.admin_key_file) {
@@ -143,13 +143,13 @@ Verdict Gate::judge(HttpRequest& request) const {
   if (request.method == "OPTIONS" && !verdict.allowed_origin.empty()) {
     verdict.status = 204;
     verdict.headers = {
-        {"access-control-allow-methods", methods_of(*routes, request.path)},
+        {"access-control-allow-methods", methods_of(routes->list, request.path)},
         {"access-control-allow-headers", "authorization, content-type, x-api-key, x-request-id"},
         {"access-control-max-age", "600"}};
     return verdict;
   }
   const HttpRoute* route =
-      find_route(*routes, request.method == "HEAD" ? "GET" : request.method, request.path);
+      find_route(routes->list, request.method == "HEAD" ? "GET" : request.method, request.path);
   const ApiKeys::Found found = keys_.any() ? keys_.find(key_of(request)) : ApiKeys::Found();
   request.key = found.name;
   if (!check_key(request, route == nullptr ? Access::kUser : route->access, found, verdict)) return verdict;
@@ -157,7 +157,11 @@ Verdict Gate::judge(HttpRequest& request) const {
     verdict.route = {routes, route};
     if (!content_type_allowed(request, *route))
       refuse(verdict, 415, "Content-Type must be " + route->content_type, "unsupported_media_type");
-  } else if (const std::string allow = methods_of(*routes, request.path); allow.empty()) {
+  } else if (const std::string allow = methods_of(routes->list, request.path);
+             allow.empty() && routes->starting) {
+    refuse(verdict, 503, "the server is starting", "starting");
+    verdict.headers.emplace_back("retry-after", "1");
+  } else if (allow.empty()) {
     refuse(verdict, 404, "there is nothing at this path", "not_found");
   } else {
     refuse(verdict, 405, "this path does not take this method", "method_not_allowed");

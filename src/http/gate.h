@@ -26,20 +26,24 @@ struct Verdict {
 // type, in this order, so that who has no key learns nothing of the routes. Thread-safe.
 class Gate {
  public:
-  // Error: a key file that cannot be read; a host other than loopback without keys and without `insecure`.
-  Gate(const HttpOptions& options, std::vector<HttpRoute> routes);
+  // `starting`: see HttpServer. Error: a key file that cannot be read; a host other than loopback without
+  // keys and without `insecure`.
+  Gate(const HttpOptions& options, std::vector<HttpRoute> routes, bool starting = false);
 
   // Sets the request's `key`.
   Verdict judge(HttpRequest& request) const;
   // For requests judged from now on; those let in keep theirs.
   void set_routes(std::vector<HttpRoute> routes) {
-    routes_ = std::make_shared<const Routes>(std::move(routes));
+    routes_ = std::make_shared<const Routes>(Routes{std::move(routes), false});
   }
 
  private:
   bool host_allowed(std::string_view host) const;
   bool origin_allowed(std::string_view origin, std::string_view host, Verdict& verdict) const;
-  using Routes = std::vector<HttpRoute>;
+  struct Routes {
+    std::vector<HttpRoute> list;
+    bool starting;  // there will be more
+  };
   bool check_key(const HttpRequest& request, Access access, const ApiKeys::Found& found,
                  Verdict& verdict) const;
 

@@ -64,7 +64,7 @@ asio::ip::address address_of(const std::string& host) {
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(const HttpOptions& options, std::vector<HttpRoute> routes);
+  Impl(const HttpOptions& options, std::vector<HttpRoute> routes, bool starting);
 
   void bind(const HttpOptions& options);
   void accept();
@@ -106,8 +106,8 @@ void run(IoThread& io) {
 
 }  // namespace
 
-HttpServer::Impl::Impl(const HttpOptions& options, std::vector<HttpRoute> routes)
-    : state(options, std::move(routes)),
+HttpServer::Impl::Impl(const HttpOptions& options, std::vector<HttpRoute> routes, bool starting)
+    : state(options, std::move(routes), starting),
       tls(make_tls(options)),
       threads(make_threads(options.threads, state)),
       acceptor(threads.front()->context),
@@ -201,8 +201,8 @@ void HttpServer::Impl::stop() {
   for (const auto& io : threads) io->thread.join();
 }
 
-HttpServer::HttpServer(HttpOptions options, std::vector<HttpRoute> routes)
-    : impl_(std::make_unique<Impl>(options, std::move(routes))) {}
+HttpServer::HttpServer(HttpOptions options, std::vector<HttpRoute> routes, bool starting)
+    : impl_(std::make_unique<Impl>(options, std::move(routes), starting)) {}
 HttpServer::~HttpServer() { stop(); }
 
 void HttpServer::start() { impl_->start(); }

@@ -104,9 +104,10 @@ struct HttpOptions {
 // of what is served. Errors are OpenAI's: {"error":{"message","type","param","code"}}.
 class HttpServer {
  public:
-  // Binds and reads the key and TLS files. Error: what cannot be read or bound, named; a host other than
-  // loopback without keys and without `insecure`.
-  HttpServer(HttpOptions options, std::vector<HttpRoute> routes);
+  // Binds and reads the key and TLS files. `starting`: until set_routes() a request for any other path is
+  // answered with a 503 and not a 404. Error: what cannot be read or bound, named; a host other than loopback
+  // without keys and without `insecure`.
+  HttpServer(HttpOptions options, std::vector<HttpRoute> routes, bool starting = false);
   ~HttpServer();  // stop()
 
   // In place of those there are, for requests that are read from now on.

@@ -37,6 +37,23 @@ TEST(HttpServerTest, RoutesCanBeReplaced) {
   EXPECT_TRUE(client.receive_through("old").starts_with("HTTP/1.1 200"));
 }
 
+TEST(HttpServerTest, WhatIsNotThereYetIsToBeAskedForAgain) {
+  HttpOptions options;
+  options.port = 0;
+  HttpServer server(options, {}, true);
+  server.start();
+  const auto ask = [&] {
+    TestClient client(server.port());
+    client.send("GET /new HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    return client.receive_all();
+  };
+  const std::string early = ask();
+  EXPECT_TRUE(early.starts_with("HTTP/1.1 503")) << early;
+  EXPECT_NE(early.find("retry-after: 1\r\n"), early.npos) << early;
+  server.set_routes({});
+  EXPECT_TRUE(ask().starts_with("HTTP/1.1 404"));
+}
+
 TEST(HttpServerTest, StreamsInChunks) {
   TestServer server;
   TestClient client = server.connect();

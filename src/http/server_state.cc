@@ -34,10 +34,10 @@ std::vector<std::shared_ptr<Connection>> select(const IoThread& io, Wanted wante
 
 }  // namespace
 
-ServerState::ServerState(const HttpOptions& options, std::vector<HttpRoute> routes)
+ServerState::ServerState(const HttpOptions& options, std::vector<HttpRoute> routes, bool starting)
     : limits(options.limits),
       access_log(options.access_log),
-      gate(options, std::move(routes)),
+      gate(options, std::move(routes), starting),
       log(STDERR_FILENO),
       id_salt_(random_number()) {}
 

@@ -22,7 +22,7 @@ class Connection;
 
 // What all connections of a server share; it outlives them.
 struct ServerState {
-  ServerState(const HttpOptions& options, std::vector<HttpRoute> routes);
+  ServerState(const HttpOptions& options, std::vector<HttpRoute> routes, bool starting);
 
   // A request's id where it brought none.
   std::string new_id();

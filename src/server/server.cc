@@ -82,7 +82,7 @@ struct Server::Parts {
 
 Server::Server(ServerOptions options)
     : options_(std::move(options)),
-      http_(std::make_unique<HttpServer>(options_.http, loading_routes())),
+      http_(std::make_unique<HttpServer>(options_.http, loading_routes(), true)),
       images_(options_.images.engine.empty() ? nullptr : std::make_unique<ImageQueue>(options_.images)) {
   http_->start();
 }

@@ -44,7 +44,7 @@ def test_a_server_that_dies_and_comes_back(open_page, start_server, smollm2, dem
     """The page says so, keeps what it has, and goes on when the server is there again."""
     flags = ["--kv-memory", "64", "--adapter", f"story={demo_adapters['story']}", "--adapter", f"elf={demo_adapters['elf']}"]
     server = start_server(smollm2, *flags)
-    page = open_page(server, "story", expected=["ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY", "ERR_NETWORK"])
+    page = open_page(server, "story", expected=["ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY", "ERR_NETWORK", "503"])  # while it loads
     chosen_voices(page, ["base", "elf", "story"])
     page.fill("#premise", LONG)
     page.locator("#sing").click()

@@ -122,7 +122,6 @@ export const stopVoice = (id, voice) => post("/v1/chorus/stop", {id, voice});
 /** What the server knows of its image engine. */
 export const imageEngine = async () => (await call("/v1/images/engine")).json();
 export const makeImage = async (body, signal) => (await post("/v1/images/generations", body, signal)).json();
-export const cancelImage = (id) => post("/v1/images/cancel", {id});
 
 /** The data of each server-sent event of a body. Characters and lines may be cut anywhere. Throws ApiError where the
  *  connection breaks. */

@@ -45,10 +45,11 @@ async function connect() {
   }
 }
 
-// A key that may not see the metrics may well chat: only no answer at all is a lost connection.
+// A key that may not see the metrics may well chat: only no answer at all is a lost connection. A server that was
+// started again answers 503 while it loads.
 async function onScrape(error) {
   if (error?.status === 0) setStatus("lost");
-  else if (status !== "ready") await connect();
+  else if (status !== "ready" || error?.status === 503) await connect();
 }
 
 function startTheme() {
