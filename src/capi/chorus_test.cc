@@ -22,13 +22,19 @@ constexpr uint32_t kVocab = 160;
 
 const std::string kGolden = CHORUS_SOURCE_DIR "/tests/golden/";
 
-// A golden model with a vocabulary of printable characters; the last token ends a text.
+constexpr int kLong = 15000;  // tokens: more than are made before a test has stopped them, however late it is
+
+// A golden model with a vocabulary of printable characters, the last of which ends a text, and a long
+// context.
 std::string write_tiny_model() {
   using chorus::GgufArray;
   constexpr int kPrintable = 94;
   const auto golden = chorus::GgufFile::open(kGolden + "models/llama_tied_q4_0.gguf");
   auto metadata = golden.metadata();
-  std::erase_if(metadata, [](const auto& entry) { return entry.first.starts_with("tokenizer."); });
+  std::erase_if(metadata, [](const auto& entry) {
+    return entry.first.starts_with("tokenizer.") || entry.first == "llama.context_length";
+  });
+  metadata.emplace_back("llama.context_length", uint32_t{kLong + 1000});
   std::vector<std::string> tokens;
   for (int i = 0; i < static_cast<int>(kVocab); ++i)
     tokens.push_back(i < kPrintable ? std::string(1, static_cast<char>('!' + i)) : fmt::format("<f{}>", i));
@@ -74,6 +80,14 @@ class ChorusTest : public testing::Test {
     made.raw = 1;
     made.max_tokens = 24;
     made.seed = seed;
+    return made;
+  }
+
+  // Of the likeliest tokens, among which the end of the text is not.
+  static chorus_voice long_voice() {
+    chorus_voice made = voice("");
+    made.temperature = 0;
+    made.max_tokens = kLong;
     return made;
   }
 
@@ -136,9 +150,8 @@ TEST_F(ChorusTest, IsPolledWithoutWaiting) {
 }
 
 TEST_F(ChorusTest, OneVoiceIsCancelled) {
-  std::vector<chorus_voice> voices{voice(""), voice("", 2)};
-  const std::string other = run(voices).at(0);
-  voices[1].max_tokens = 400;
+  const std::vector<chorus_voice> voices{voice(""), long_voice()};
+  const std::string other = run({voices[0]}).at(0);
   chorus_request* request = nullptr;
   ASSERT_EQ(chorus_submit(model, voices.data(), voices.size(), &request, &error), CHORUS_OK);
   chorus_cancel(request, 1);
@@ -156,8 +169,7 @@ TEST_F(ChorusTest, OneVoiceIsCancelled) {
 }
 
 TEST_F(ChorusTest, ACallbackCanEndAll) {
-  chorus_voice long_one = voice("");
-  long_one.max_tokens = 400;
+  const chorus_voice long_one = long_voice();
   int done = 0;
   const auto stop = [](void* user, const chorus_event* event) {
     if (event->kind == CHORUS_EVENT_DONE && event->finish == CHORUS_FINISH_CANCELLED)
@@ -169,8 +181,7 @@ TEST_F(ChorusTest, ACallbackCanEndAll) {
 }
 
 TEST_F(ChorusTest, ClosingEndsWhatRuns) {
-  chorus_voice long_one = voice("");
-  long_one.max_tokens = 400;
+  const chorus_voice long_one = long_voice();
   chorus_request *polled = nullptr, *waited = nullptr;
   ASSERT_EQ(chorus_submit(model, &long_one, 1, &polled, &error), CHORUS_OK);
   ASSERT_EQ(chorus_submit(model, &long_one, 1, &waited, &error), CHORUS_OK);
@@ -194,8 +205,7 @@ TEST_F(ChorusTest, ClosingEndsWhatRuns) {
 }
 
 TEST_F(ChorusTest, AFreedRequestIsHeardOfNoMore) {
-  chorus_voice long_one = voice("");
-  long_one.max_tokens = 400;
+  const chorus_voice long_one = long_voice();
   chorus_request* request = nullptr;
   ASSERT_EQ(chorus_submit(model, &long_one, 1, &request, &error), CHORUS_OK);
   chorus_free(request);
