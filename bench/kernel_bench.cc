@@ -91,7 +91,8 @@ void bench_linear(Machine& machine, benchmark::State& state, LinearShape shape, 
   const auto padded = static_cast<size_t>(round_up(shape.k, kBlockCols)), m = static_cast<size_t>(rows);
   std::vector<int8_t> quants(m * padded, 3);
   std::vector<float> scales(m * padded / 32, 0.01f), x(m * static_cast<size_t>(shape.k), 1);
-  std::vector<int32_t> sums(m * padded / 32, 96);
+  std::vector<int32_t> starts(m * padded / 32, 96 * kStartPerQuant);
+  std::vector<float> sums(m * padded / 32, 0.96f);
   Buffer<float> y(m * static_cast<size_t>(shape.n));
   const int repetitions =
       bytes < kInCache ? (rows > 16 ? 4 : 100) : static_cast<int>(std::min<size_t>(copies, 40));
@@ -99,12 +100,13 @@ void bench_linear(Machine& machine, benchmark::State& state, LinearShape shape, 
     const PackedMatrix weight = {weights.data() + bytes * (static_cast<size_t>(i) % copies), shape.n, shape.k,
                                  shape.layout, shape.has_min};
     const LinearTask task = {.weight = &weight, .y = y.data(), .y_stride = shape.n};
-    machine.kernels.linear_group(stream, {.x = x.data(),
-                                          .quantized = {quants.data(), scales.data(), sums.data()},
-                                          .rows = rows,
-                                          .tasks = {&task, 1},
-                                          .slices = {},
-                                          .gated = {}});
+    machine.kernels.linear_group(stream,
+                                 {.x = x.data(),
+                                  .quantized = {quants.data(), scales.data(), starts.data(), sums.data()},
+                                  .rows = rows,
+                                  .tasks = {&task, 1},
+                                  .slices = {},
+                                  .gated = {}});
   });
   count(machine, state, static_cast<double>(bytes), 2.0 * rows * shape.n * shape.k);
 }
@@ -154,24 +156,26 @@ void bench_attention(Machine& machine, benchmark::State& state, AttentionShape s
   std::vector<float> q(floats, 0.5f), kv(floats, 0.5f), y(floats), scales(padded / kGroupCols);
   std::vector<float> rope(rows * static_cast<size_t>(shape.dim), 0.7f);
   std::vector<int8_t> quants(padded);
-  std::vector<int32_t> sums(padded / kGroupCols);
+  std::vector<int32_t> starts(padded / kGroupCols);
+  std::vector<float> sums(padded / kGroupCols);
   std::vector<float> partials(
       attention_partials(static_cast<int>(rows), shape.heads, shape.dim, shape.context));
   std::vector<int32_t> arrivals(attention_arrivals(static_cast<int>(rows), shape.kv_heads));
   run_op(machine, state, static_cast<int>(std::min<size_t>(input.layers, 30)), [&](Stream& stream, int i) {
     std::byte* pages = input.kv.data() + input.bytes * static_cast<size_t>(i);
-    machine.kernels.attention(stream, {.q = q.data(),
-                                       .k = kv.data(),
-                                       .v = kv.data(),
-                                       .rope = rope.data(),
-                                       .slots = input.slots.data(),
-                                       .kv = {pages, type, shape.kv_heads, shape.dim},
-                                       .sequences = input.sequences,
-                                       .heads = shape.heads,
-                                       .scale = 0.1f,
-                                       .y = y.data(),
-                                       .quantized = {quants.data(), scales.data(), sums.data()},
-                                       .workspace = {partials.data(), arrivals.data()}});
+    machine.kernels.attention(stream,
+                              {.q = q.data(),
+                               .k = kv.data(),
+                               .v = kv.data(),
+                               .rope = rope.data(),
+                               .slots = input.slots.data(),
+                               .kv = {pages, type, shape.kv_heads, shape.dim},
+                               .sequences = input.sequences,
+                               .heads = shape.heads,
+                               .scale = 0.1f,
+                               .y = y.data(),
+                               .quantized = {quants.data(), scales.data(), starts.data(), sums.data()},
+                               .workspace = {partials.data(), arrivals.data()}});
   });
   const double seen = shape.rows == 1 ? shape.context : shape.context / 2.0;
   count(machine, state, static_cast<double>(input.bytes),
@@ -192,7 +196,8 @@ void register_all(Machine& machine) {
     for (const int rows : {1, 8, 512}) add_linear("q4", {n, k}, rows);
   }
   for (const int rows : {1, 8, 512}) {
-    add_linear("q4min", {3072, 3072, MatrixLayout::kQ4, true}, rows);
+    for (const int n : {192, 576, 1536, 3072})
+      add_linear("q4min", {n, n == 3072 ? n : 576, MatrixLayout::kQ4, true}, rows);
     add_linear("q8", {3072, 3072, MatrixLayout::kQ8}, rows);
   }
   for (const auto& [n, k] : {std::pair{1536, 576}, {3072, 3072}, {3072, 8192}}) {
@@ -205,6 +210,7 @@ void register_all(Machine& machine) {
   };
   add_attention({9, 3, 64, 1, 1, 256});
   add_attention({9, 3, 64, 1, 1, 2048});
+  add_attention({9, 3, 64, 1, 512, 512});
   add_attention({24, 8, 128, 1, 1, 1024});
   add_attention({24, 8, 128, 8, 1, 1024});
   add_attention({24, 8, 128, 8, 1, 1040, 1024});

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "kernels/cpu/quantized_rows.h"
 #include "kernels/kernels_test.h"
 
 namespace chorus {
@@ -14,18 +15,17 @@ constexpr int kN = 40, kK = 200, kRows = 21;
 struct FineRows {
   TestQuantized coarse = make_quantized(kRows, kK);
   std::vector<int8_t> rest = std::vector<int8_t>(coarse.quants.size());
-  std::vector<int32_t> rest_sums = std::vector<int32_t>(coarse.sums.size());
+  std::vector<int32_t> rest_starts = std::vector<int32_t>(coarse.starts.size());
+  std::vector<float> sums = std::vector<float>(coarse.sums.size());
 
   QuantizedRows from(int row, bool fine) {
-    const int padded = round_up(kK, kBlockCols), groups = padded / kGroupCols;
     QuantizedRows rows = coarse.view();
-    rows.quants += row * padded;
-    rows.scales += row * groups;
-    rows.sums += row * groups;
-    if (!fine) return rows;
-    rows.rest = rest.data() + row * padded;
-    rows.rest_sums = rest_sums.data() + row * groups;
-    return rows;
+    if (fine) {
+      rows.rest = rest.data();
+      rows.rest_starts = rest_starts.data();
+      rows.fine_sums = sums.data();
+    }
+    return from_row(rows, row, kK);
   }
 };
 

@@ -1,5 +1,6 @@
 #include "kernels/kernels.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 
@@ -14,19 +15,21 @@ namespace {
 struct Entry {
   const Kernels* kernels;
   bool (*can_run)();
+  bool (*is_best)();  // of what this machine can run from here on
 };
 
 bool always() { return true; }
+bool never() { return false; }
 
-// Best first.
-constexpr Entry kEntries[] = {{&kAmxKernels, has_amx_int8},
-                              {&kAvx512VnniKernels, has_avx512_vnni},
-                              {&kAvx512Bf16Kernels, has_avx512_bf16},
-                              {&kAvx512Kernels, has_avx512},
-                              {&kAvxVnniKernels, has_avx_vnni},
-                              {&kAvx2Kernels, has_avx2},
-                              {&kPortableKernels, always},
-                              {&kReferenceKernels, always}};
+constexpr Entry kEntries[] = {{&kAmxKernels, has_amx_int8, has_amx_int8},
+                              {&kVnniBf16Kernels, has_avx512_bf16, has_fast_avx512_bf16},
+                              {&kAvx512VnniKernels, has_avx512_vnni, has_avx512_vnni},
+                              {&kAvx512Bf16Kernels, has_avx512_bf16, never},
+                              {&kAvx512Kernels, has_avx512, has_avx512},
+                              {&kAvxVnniKernels, has_avx_vnni, has_avx_vnni},
+                              {&kAvx2Kernels, has_avx2, has_avx2},
+                              {&kPortableKernels, always, always},
+                              {&kReferenceKernels, always, never}};
 
 }  // namespace
 
@@ -47,7 +50,9 @@ std::vector<const Kernels*> available_kernels() {
 
 const Kernels& choose_kernels() {
   const char* name = std::getenv("CHORUS_KERNELS");
-  if (name == nullptr || *name == '\0') return *available_kernels().front();
+  if (name == nullptr || *name == '\0') {
+    return *std::ranges::find_if(kEntries, [](const Entry& entry) { return entry.is_best(); })->kernels;
+  }
   if (const Kernels* table = find_kernels(name)) return *table;
   std::string names;
   for (const Kernels* table : available_kernels()) {

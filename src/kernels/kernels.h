@@ -32,18 +32,25 @@ struct Stream {
 
 // Rows quantized to int8 in groups of 32 columns: x ~ scale * q with scale = max|x| / 127 (0 for a zero
 // group). padded = cols rounded up to 64; the padding holds zeros. With `rest`, which may be null, what the
-// rounding lost is kept as well: x ~ scale * (q + rest / kRestSteps), about 16 bits.
+// rounding lost is kept as well: x ~ scale * (q + rest / kRestSteps), about 16 bits. What products need of a
+// group besides is made once here, not in each of their tiles.
 // One scale for more columns would save products (8 of 10 multiply operations are dot products at 32, 32 of
 // 37 at 128), but SmolLM2's mean KL is 0.0020 at 32, 0.0036 at 64 and 0.0063 at 128 (llama.cpp's: 0.0024).
 constexpr int kRestSteps = 254;
+constexpr float kRestStep = 1.0f / kRestSteps;
 
 struct QuantizedRows {
   int8_t* quants = nullptr;  // [rows, padded]
   float* scales = nullptr;   // [rows, padded / 32]
-  int32_t* sums = nullptr;   // [rows, padded / 32]: sum of the group's quants
-  int8_t* rest = nullptr;    // [rows, padded]
-  int32_t* rest_sums = nullptr;
+  // [rows, padded / 32]. Of the sum of a group's quants, kStartPerQuant times: where their dot product with
+  // weights that are stored with a zero point of 8 starts.
+  int32_t* starts = nullptr;
+  float* sums = nullptr;   // [rows, padded / 32]: scale times that sum, which a weight's minimum is times
+  int8_t* rest = nullptr;  // [rows, padded]
+  int32_t* rest_starts = nullptr;
+  float* fine_sums = nullptr;  // `sums` with the rest
 };
+constexpr int kStartPerQuant = -8;
 
 struct QuantizeArgs {
   const float* x = nullptr;  // [rows, cols]
@@ -242,14 +249,16 @@ struct Kernels {
 };
 
 // The table of that name: "reference" (scalar f32, the oracle: quantized weights times f32 activations),
-// "portable", "avx2", "avxvnni", "avx512", "avx512bf16", "avx512vnni", "amx". nullptr: not built in, or this
-// machine cannot run it. "amx" is avx512vnni but for 16 and more rows of quantized weights, whose dot
-// products its tiles take: the same bits, 1.3 to 1.5 times as fast. "avx512bf16" is avx512vnni but for bf16
-// weights, which it multiplies with x as a sum of two bf16 (within 2^-18): slower where that instruction has
-// less than the rate of f32, and no faster where it has the same, so it is only ever used by name.
+// "portable", "avx2", "avxvnni", "avx512", "avx512bf16", "avx512vnni", "vnnibf16", "amx". nullptr: not built
+// in, or this machine cannot run it. "vnnibf16" is avx512vnni but for attention on int8 pages, with queries
+// and weights rounded to bf16: 1.3 to 1.5 times as fast in prefill, where that instruction has the rate of
+// f32. "amx" is avx512vnni but for 16 and more rows of quantized weights, whose dot products its tiles take:
+// the same bits, 1.3 to 1.5 times as fast. "avx512bf16" is avx512vnni but for bf16 weights, which it
+// multiplies with x as a sum of two bf16 (within 2^-18): slower where that instruction has less than the rate
+// of f32, and no faster where it has the same, so it is only ever used by name.
 const Kernels* find_kernels(std::string_view name);
 
-// All tables this machine can run, best first; "reference" is the last.
+// All tables this machine can run; "reference" is the last.
 std::vector<const Kernels*> available_kernels();
 
 // The one named by the environment variable CHORUS_KERNELS, else the best. Error: a name that cannot be had,

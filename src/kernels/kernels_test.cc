@@ -73,7 +73,7 @@ std::vector<float> TestQuantized::dequantized(int rows, int cols) const {
 TestQuantized make_quantized(int rows, int cols) {
   const auto count = static_cast<size_t>(rows * round_up(cols, kBlockCols));
   return {std::vector<int8_t>(count, 99), std::vector<float>(count / kGroupCols, NAN),
-          std::vector<int32_t>(count / kGroupCols, -1)};
+          std::vector<int32_t>(count / kGroupCols, -1), std::vector<float>(count / kGroupCols, NAN)};
 }
 
 TestQuantized quantize_on(const Kernels& kernels, const std::vector<float>& x, int rows, int cols,
@@ -160,13 +160,16 @@ TEST_P(KernelsTest, QuantizeIsWithinHalfAStep) {
     for (int g = 0; g < padded / 32; ++g) {
       int32_t sum = 0;
       for (int i = 0; i < 32; ++i) sum += whole.quants[static_cast<size_t>(r * padded + g * 32 + i)];
-      EXPECT_EQ(whole.sums[static_cast<size_t>(r * padded / 32 + g)], sum);
+      const auto group = static_cast<size_t>(r * padded / 32 + g);
+      EXPECT_EQ(whole.starts[group], -8 * sum);
+      EXPECT_EQ(whole.sums[group], whole.scales[group] * static_cast<float>(sum));
     }
   }
   EXPECT_EQ(whole.scales[1], 0);
   const TestQuantized shared = quantize_on(kernels(), x, rows, cols, 3);
   EXPECT_EQ(shared.quants, whole.quants);
   EXPECT_EQ(shared.scales, whole.scales);
+  EXPECT_EQ(shared.starts, whole.starts);
   EXPECT_EQ(shared.sums, whole.sums);
 }
 

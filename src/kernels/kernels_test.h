@@ -84,8 +84,9 @@ TestWeight random_weight(Layout layout, int rows, int cols, uint32_t seed);
 struct TestQuantized {
   std::vector<int8_t> quants;
   std::vector<float> scales;
-  std::vector<int32_t> sums;
-  QuantizedRows view() { return {quants.data(), scales.data(), sums.data()}; }
+  std::vector<int32_t> starts;
+  std::vector<float> sums;
+  QuantizedRows view() { return {quants.data(), scales.data(), starts.data(), sums.data()}; }
   std::vector<float> dequantized(int rows, int cols) const;
 };
 TestQuantized make_quantized(int rows, int cols);

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "kernels/cpu/quantized_rows.h"
 #include "kernels/kernels_test.h"
 #include "kernels/training.h"
 
@@ -24,15 +25,13 @@ Problem make_problem(const Kernels& kernels, Layout layout, int n, int k, int ro
 }
 
 LinearArgs args_of(Problem& p, int row, int rows, std::vector<float>& y, int64_t y_stride) {
-  const int k = p.weight.matrix.cols, padded = round_up(k, kBlockCols);
-  return {
-      .weight = &p.weight.matrix,
-      .x = p.x.data() + row * k,
-      .quantized = {p.quantized.quants.data() + row * padded, p.quantized.scales.data() + row * padded / 32,
-                    p.quantized.sums.data() + row * padded / 32},
-      .y = y.data(),
-      .y_stride = y_stride,
-      .rows = rows};
+  const int k = p.weight.matrix.cols;
+  return {.weight = &p.weight.matrix,
+          .x = p.x.data() + row * k,
+          .quantized = from_row(p.quantized.view(), row, k),
+          .y = y.data(),
+          .y_stride = y_stride,
+          .rows = rows};
 }
 
 // How far what a table multiplies may be from x, of which it takes the two largest terms of 8 bits; or, of

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "kernels/cpu/quantized_rows.h"
 #include "kernels/kernels_test.h"
 
 namespace chorus {
@@ -92,12 +93,9 @@ Outputs run_group(const Kernels& kernels, GroupProblem& p, int first, int count,
     adapter->u.assign(static_cast<size_t>(lora_floats(count, end - begin, ranks)), NAN);
     slices.push_back({&adapter->matrices, begin, end, adapter->scale, adapter->u.data()});
   }
-  const int padded = round_up(p.k, kBlockCols);
   run_on_team(threads, [&](Stream& stream) {
     kernels.linear_group(stream, {.x = p.x.data() + first * p.k,
-                                  .quantized = {p.quantized.quants.data() + first * padded,
-                                                p.quantized.scales.data() + first * padded / 32,
-                                                p.quantized.sums.data() + first * padded / 32},
+                                  .quantized = from_row(p.quantized.view(), first, p.k),
                                   .rows = count,
                                   .tasks = tasks,
                                   .slices = slices,

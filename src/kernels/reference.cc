@@ -35,7 +35,8 @@ void quantize_row(const float* x, int cols, const QuantizedRows& out, int64_t ro
       sum += q;
     }
     out.scales[row * (padded / kGroupCols) + g] = scale;
-    out.sums[row * (padded / kGroupCols) + g] = sum;
+    out.starts[row * (padded / kGroupCols) + g] = kStartPerQuant * sum;
+    out.sums[row * (padded / kGroupCols) + g] = scale * static_cast<float>(sum);
   }
 }
 

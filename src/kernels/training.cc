@@ -21,10 +21,6 @@ constexpr Entry kEntries[] = {
     {&kAvx512TrainingKernels, has_avx512}, {&kAvx2TrainingKernels, has_avx2},
     {&kPortableTrainingKernels, always},   {&kReferenceTrainingKernels, always}};
 
-// Intel's bf16 dot product has half the rate of its multiply-add (on Sapphire Rapids 109 and 207 GFLOP/s a
-// core): nothing for the bits that it loses. AMD's has the same rate.
-bool gains_by_bf16() { return !__builtin_cpu_is("intel"); }
-
 }  // namespace
 
 bool dropout_keeps(uint64_t key, uint64_t row_key, int column, float p) {
@@ -53,7 +49,7 @@ const TrainingKernels* find_training_kernels(std::string_view name) {
   if (find_kernels(name) == nullptr) return nullptr;
   if (name == "avxvnni") return &kAvx2TrainingKernels;
   for (const TrainingKernels* table : available_training_kernels()) {
-    if (table != &kAvx512Bf16TrainingKernels || gains_by_bf16()) return table;
+    if (table != &kAvx512Bf16TrainingKernels || has_fast_avx512_bf16()) return table;
   }
   return nullptr;
 }

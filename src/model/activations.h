@@ -15,15 +15,18 @@ class Activations {
     const size_t padded = static_cast<size_t>(rows) * static_cast<size_t>(round_up(cols, kBlockCols));
     quants_ = Buffer<int8_t>(padded);
     scales_ = Buffer<float>(padded / kGroupCols);
-    sums_ = Buffer<int32_t>(padded / kGroupCols);
+    starts_ = Buffer<int32_t>(padded / kGroupCols);
+    sums_ = Buffer<float>(padded / kGroupCols);
     if (!fine) return;
     rest_ = Buffer<int8_t>(padded);
-    rest_sums_ = Buffer<int32_t>(padded / kGroupCols);
+    rest_starts_ = Buffer<int32_t>(padded / kGroupCols);
+    fine_sums_ = Buffer<float>(padded / kGroupCols);
   }
   float* values() { return values_.data(); }
-  QuantizedRows quantized() { return {quants_.data(), scales_.data(), sums_.data()}; }
+  QuantizedRows quantized() { return {quants_.data(), scales_.data(), starts_.data(), sums_.data()}; }
   QuantizedRows fine() {
-    return {quants_.data(), scales_.data(), sums_.data(), rest_.data(), rest_sums_.data()};
+    return {quants_.data(), scales_.data(),      starts_.data(),   sums_.data(),
+            rest_.data(),   rest_starts_.data(), fine_sums_.data()};
   }
   LinearInput input(int rows) { return {values(), quantized(), rows}; }
   LinearInput fine_input(int rows) { return {values(), fine(), rows}; }
@@ -32,9 +35,11 @@ class Activations {
   Buffer<float> values_;
   Buffer<int8_t> quants_;
   Buffer<float> scales_;
-  Buffer<int32_t> sums_;
+  Buffer<int32_t> starts_;
+  Buffer<float> sums_;
   Buffer<int8_t> rest_;  // of those made fine, else null
-  Buffer<int32_t> rest_sums_;
+  Buffer<int32_t> rest_starts_;
+  Buffer<float> fine_sums_;
 };
 
 }  // namespace chorus

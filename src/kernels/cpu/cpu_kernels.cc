@@ -104,6 +104,7 @@ constinit const Kernels kAvxVnniKernels = make_table<kAvxVnniLeaves>("avxvnni");
 constinit const Kernels kAvx512Kernels = make_table<kAvx512Leaves>("avx512");
 constinit const Kernels kAvx512VnniKernels = make_table<kAvx512VnniLeaves>("avx512vnni");
 constinit const Kernels kAvx512Bf16Kernels = make_table<kAvx512Bf16Leaves>("avx512bf16");
+constinit const Kernels kVnniBf16Kernels = make_table<kVnniBf16Leaves>("vnnibf16");
 constinit const Kernels kAmxKernels = make_table<kAmxLeaves>("amx");
 constinit const Kernels kAmxBf16Kernels = make_table<kAmxBf16Leaves>("amxbf16", false);
 

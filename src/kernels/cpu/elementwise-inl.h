@@ -40,11 +40,15 @@ void quantize(const float* x, int cols, int groups, const QuantizedRows& out) {
     store_int8(out.quants + begin, q_low);
     store_int8(out.quants + begin + kLanes, q_high);
     out.scales[g] = largest / 127;
-    out.sums[g] = reduce_add(add(q_low, q_high));
+    const int32_t sum = reduce_add(add(q_low, q_high));
+    out.starts[g] = kStartPerQuant * sum;
+    out.sums[g] = out.scales[g] * static_cast<float>(sum);
     if (out.rest == nullptr) continue;
     const Ints rest_low = store_rest(out.rest + begin, low, inverse, q_low);
     const Ints rest_high = store_rest(out.rest + begin + kLanes, high, inverse, q_high);
-    out.rest_sums[g] = reduce_add(add(rest_low, rest_high));
+    const int32_t rest_sum = reduce_add(add(rest_low, rest_high));
+    out.rest_starts[g] = kStartPerQuant * rest_sum;
+    out.fine_sums[g] = out.scales[g] * (static_cast<float>(sum) + static_cast<float>(rest_sum) * kRestStep);
   }
 }
 

@@ -41,7 +41,7 @@ void matmul_short(const MatmulArgs& args) {
     const int rows = args.rows - row < kExpandRows ? args.rows - row : kExpandRows;
     for (int r = 0; r < rows; ++r) {
       const float* x = args.x + int64_t{row + r} * args.x_cols;
-      quantize(x, args.k, groups, {u.quants[r], u.scales[r], u.sums[r]});
+      quantize(x, args.k, groups, {u.quants[r], u.scales[r], u.starts[r], u.sums[r]});
     }
     expand_rows(args, u, row, rows);
   }

@@ -85,6 +85,7 @@ extern const Leaves kAvxVnniLeaves;
 extern const Leaves kAvx512Leaves;
 extern const Leaves kAvx512VnniLeaves;
 extern const Leaves kAvx512Bf16Leaves;
+extern const Leaves kVnniBf16Leaves;
 extern const Leaves kAmxLeaves;
 extern const Leaves kAmxBf16Leaves;
 

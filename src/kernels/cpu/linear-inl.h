@@ -11,8 +11,6 @@
 namespace chorus {
 namespace {
 
-constexpr int kAheadGroups = 64;  // whose sums a tile makes at a time: 6 KB of stack at 8 rows
-
 void store_result(const MatmulArgs& args, int strip, int row, Floats product) {
   const int column = strip * kStripRows, lanes = width_of(args, strip);
   float* y = args.y + row * args.y_stride + column;
@@ -29,36 +27,13 @@ struct QuantizedTile {
   using Block = QuantizedBlock<kQ8, kHasMin>;
   static constexpr int kParts = kFine ? 2 : 1;  // of a row: its quants, and their rest
 
-  // What the groups of a tile's rows start with, and add for the minimum, made for some groups ahead: the
-  // loop over the blocks then only broadcasts it from memory.
-  template <int kRows>
-  struct Ahead {
-    int32_t starts[kParts][kRows][kAheadGroups];
-    float sums[kRows][kAheadGroups];
-
-    // Of `count` groups, of which the first row's first is rows' group `at`. Weights are stored unsigned; a
-    // dot product that starts at -zero_point * sum(x) takes their offset out again.
-    void make(const QuantizedRows& rows, int64_t at, int64_t groups, int count) {
-      for (int r = 0; r < kRows; ++r, at += groups) {
-        for (int g = 0; g < count; ++g) {
-          float sum = static_cast<float>(rows.sums[at + g]);
-          starts[0][r][g] = -Block::kZeroPoint * rows.sums[at + g];
-          if constexpr (kFine) {
-            starts[1][r][g] = -Block::kZeroPoint * rows.rest_sums[at + g];
-            sum += static_cast<float>(rows.rest_sums[at + g]) * kRestStep;
-          }
-          if constexpr (kHasMin) sums[r][g] = rows.scales[at + g] * sum;
-        }
-      }
-    }
-  };
-
   // Where a tile stands: at a block of its first strip, and the same 64 columns of its first row.
   struct Position {
     const std::byte* block;
     size_t strip_bytes;
     const int8_t* x[kParts];
-    const float* x_scales;
+    const int32_t* starts[kParts];
+    const float *x_scales, *x_sums;
     int64_t groups;  // of a row
   };
 
@@ -89,17 +64,23 @@ struct QuantizedTile {
     }
   }
 
+  // Weights are stored unsigned; a dot product that starts at -zero_point * sum(x) takes their offset out
+  // again.
+  static Ints start_of(const int32_t* start) {
+    if constexpr (kHasMin) return broadcast_int(0);
+    return kQ8 ? shift_left(broadcast_int(*start), kQ8StartShift) : broadcast_int(*start);
+  }
+
   // The products of group g of the block, added: dot * (scale * x_scale), where the rest's dot product counts
-  // a 254th, then the minimum's share. `ahead` is at `made`.
+  // a 254th, then the minimum's share.
   template <int kStrips, int kRows>
-  static void add_group(const Position& at, int g, const Ahead<kRows>& ahead, int made,
-                        Floats (&products)[kStrips][kRows]) {
+  static void add_group(const Position& at, int g, Floats (&products)[kStrips][kRows]) {
     Ints dots[kParts][kStrips][kRows];
 #pragma GCC unroll 2
     for (int p = 0; p < kParts; ++p) {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const Ints start = broadcast_int(Block::kZeroPoint == 0 ? 0 : ahead.starts[p][r][made]);
+        const Ints start = start_of(at.starts[p] + r * at.groups + g);
 #pragma GCC unroll 2
         for (int s = 0; s < kStrips; ++s) dots[p][s][r] = start;
       }
@@ -120,7 +101,7 @@ struct QuantizedTile {
         const Floats mins = load_f16(header + Block::kScaleBytes * kGroupsPerBlock);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          products[s][r] = fma(mins, broadcast(ahead.sums[r][made]), products[s][r]);
+          products[s][r] = fma(mins, broadcast(at.x_sums[r * at.groups + g]), products[s][r]);
         }
       }
     }
@@ -130,30 +111,35 @@ struct QuantizedTile {
   static void run(const MatmulArgs& args, int strip, int row) {
     const int groups = (args.k + kBlockCols - 1) / kBlockCols * kGroupsPerBlock;
     const int64_t first = row * x_groups(args);
+    const QuantizedRows& x = args.quantized;
     Position at = {Block::first(args, strip),
                    args.strip_bytes,
-                   {args.quantized.quants + first * kGroupCols},
-                   args.quantized.scales + first,
+                   {x.quants + first * kGroupCols},
+                   {x.starts + first},
+                   x.scales + first,
+                   (kFine ? x.fine_sums : x.sums) + first,
                    x_groups(args)};
-    if constexpr (kFine) at.x[1] = args.quantized.rest + first * kGroupCols;
-    Ahead<kRows> ahead;
+    if constexpr (kFine) {
+      at.x[1] = x.rest + first * kGroupCols;
+      at.starts[1] = x.rest_starts + first;
+    }
     Floats products[kStrips][kRows];
 #pragma GCC unroll 2
     for (int s = 0; s < kStrips; ++s) {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) products[s][r] = broadcast(0);
     }
-    for (int from = 0; from < groups; from += kAheadGroups) {
-      const int count = groups - from < kAheadGroups ? groups - from : kAheadGroups;
-      ahead.make(args.quantized, first + from, at.groups, count);
-      for (int made = 0; made < count; made += kGroupsPerBlock) {
-        if constexpr (kStrips == 1) Block::prefetch(at.block + kPrefetchBytes);
+    for (int done = 0; done < groups; done += kGroupsPerBlock) {
+      if constexpr (kStrips == 1) Block::prefetch(at.block + kPrefetchBytes);
 #pragma GCC unroll 2
-        for (int g = 0; g < kGroupsPerBlock; ++g) add_group(at, g, ahead, made + g, products);
-        at.block += Block::kBlockBytes;
-        at.x_scales += kGroupsPerBlock;
+      for (int g = 0; g < kGroupsPerBlock; ++g) add_group(at, g, products);
+      at.block += Block::kBlockBytes;
+      at.x_scales += kGroupsPerBlock;
+      at.x_sums += kGroupsPerBlock;
 #pragma GCC unroll 2
-        for (int p = 0; p < kParts; ++p) at.x[p] += kBlockCols;
+      for (int p = 0; p < kParts; ++p) {
+        at.x[p] += kBlockCols;
+        at.starts[p] += kGroupsPerBlock;
       }
     }
 #pragma GCC unroll 2
@@ -232,7 +218,7 @@ void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int ro
     const ShortGroup group(strip_at(args, strip), g, args.k);
     Ints dots[kRows];
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) dots[r] = broadcast_int(-128 * u.sums[first + r][g]);
+    for (int r = 0; r < kRows; ++r) dots[r] = broadcast_int(u.starts[first + r][g] * (1 << kQ8StartShift));
     for (int line = 0; line < group.lines; ++line) {
       const Bytes weights = load_bytes(group.weights + line * 64);
 #pragma GCC unroll 8

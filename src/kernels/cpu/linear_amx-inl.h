@@ -55,10 +55,12 @@ MatmulArgs rectangle(const MatmulArgs& whole, int strip, int strips, int row, in
   part.columns = whole.columns - strip * kStripRows;
   part.quantized.quants += first * kGroupCols;
   part.quantized.scales += first;
+  part.quantized.starts += first;
   part.quantized.sums += first;
   if (part.quantized.rest != nullptr) {
     part.quantized.rest += first * kGroupCols;
-    part.quantized.rest_sums += first;
+    part.quantized.rest_starts += first;
+    part.quantized.fine_sums += first;
   }
   part.rows = at_most(whole.rows - row, rows);
   part.y += row * whole.y_stride + strip * kStripRows;
@@ -110,14 +112,8 @@ class AmxProduct {
       for (int r = 0; r < kAmxRows; ++r) {
         const int64_t at = first + r * x_groups(args_);
         scales[r] = load_n(args_.quantized.scales + at, lanes);
-        if constexpr (kHasMin) {
-          sums[r] = to_float(load_ints_n(args_.quantized.sums + at, lanes));
-          if constexpr (kFine) {
-            const Floats rest = to_float(load_ints_n(args_.quantized.rest_sums + at, lanes));
-            sums[r] = chorus::add(sums[r], mul(rest, broadcast(kRestStep)));
-          }
-          sums[r] = mul(scales[r], sums[r]);
-        }
+        const float* all = kFine ? args_.quantized.fine_sums : args_.quantized.sums;
+        if constexpr (kHasMin) sums[r] = load_n(all + at, lanes);
       }
       transpose(scales);
       if constexpr (kHasMin) transpose(sums);
@@ -127,8 +123,6 @@ class AmxProduct {
       }
     }
   }
-
-  static Ints load_ints_n(const int32_t* p, int n) { return _mm512_maskz_loadu_epi32(first_lanes(n), p); }
 
   void unpack(int strip) {
     const std::byte* block =

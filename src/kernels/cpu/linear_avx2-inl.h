@@ -62,35 +62,28 @@ template <bool kQ8, bool kHasMin, bool kFine>
 struct QuantizedTile {
   using Block = QuantizedBlock<kQ8, kHasMin>;
   static constexpr int kPlanes = kQ8 ? kBytePlanes : 1;
-  static constexpr int kZeroShift = kQ8 ? 7 : 3;  // zero_point = 1 << it
+  static constexpr int kStartShift = kQ8 ? kQ8StartShift : 0;
 
   // Where a tile's rows stand: at one group of them.
   struct Rows {
     RowPointer<int8_t> quants, rest;
-    RowPointer<int32_t> sums, rest_sums;
-    RowPointer<float> scales;
+    RowPointer<int32_t> starts, rest_starts;
+    RowPointer<float> scales, sums;
 
     Rows(const QuantizedRows& rows, int row, int64_t groups)
         : quants(rows.quants, row, groups * kGroupCols),
           rest(rows.rest, row, groups * kGroupCols),
-          sums(rows.sums, row, groups),
-          rest_sums(rows.rest_sums, row, groups),
-          scales(rows.scales, row, groups) {}
+          starts(rows.starts, row, groups),
+          rest_starts(rows.rest_starts, row, groups),
+          scales(rows.scales, row, groups),
+          sums(kFine ? rows.fine_sums : rows.sums, row, groups) {}
     void next_group() {
       quants.move(kGroupCols);
       rest.move(kGroupCols);
-      sums.move(1);
-      rest_sums.move(1);
+      starts.move(1);
+      rest_starts.move(1);
       scales.move(1);
-    }
-    // What a row's group adds up to.
-    __m256 total(int r) const {
-      __m256 sum = _mm256_cvtepi32_ps(sums.broadcast(r));
-      if constexpr (kFine) {
-        const __m256 lost = _mm256_cvtepi32_ps(rest_sums.broadcast(r));
-        sum = _mm256_add_ps(sum, _mm256_mul_ps(lost, _mm256_set1_ps(kRestStep)));
-      }
-      return _mm256_mul_ps(scales.broadcast(r), sum);
+      sums.move(1);
     }
   };
 
@@ -129,8 +122,8 @@ struct QuantizedTile {
   }
 
   // zero_point * sum(x) takes the weights' offset out.
-  static __m256 signed_dot(__m256i dot, __m256i x_sum) {
-    if constexpr (!kHasMin) dot = _mm256_sub_epi32(dot, _mm256_slli_epi32(x_sum, kZeroShift));
+  static __m256 signed_dot(__m256i dot, __m256i start) {
+    if constexpr (!kHasMin) dot = _mm256_add_epi32(dot, _mm256_slli_epi32(start, kStartShift));
     return _mm256_cvtepi32_ps(dot);
   }
 
@@ -143,7 +136,7 @@ struct QuantizedTile {
     [[maybe_unused]] __m256 values[kHalves][kRows];
     if constexpr (kFine) {
       for_each(values,
-               [&](__m256& value, int h, int r) { value = signed_dot(dots[h][r], x.sums.broadcast(r)); });
+               [&](__m256& value, int h, int r) { value = signed_dot(dots[h][r], x.starts.broadcast(r)); });
       dot_group(weights, x.rest, dots);
     }
     for_each(products, [&](__m256& product, int h, int r) {
@@ -151,15 +144,15 @@ struct QuantizedTile {
       const __m256 scale = _mm256_mul_ps(load_eight_f16(of_half), x.scales.broadcast(r));
       __m256 dot;
       if constexpr (kFine) {
-        const __m256 lost = signed_dot(dots[h][r], x.rest_sums.broadcast(r));
+        const __m256 lost = signed_dot(dots[h][r], x.rest_starts.broadcast(r));
         dot = _mm256_fmadd_ps(lost, _mm256_set1_ps(kRestStep), values[h][r]);
       } else {
-        dot = signed_dot(dots[h][r], x.sums.broadcast(r));
+        dot = signed_dot(dots[h][r], x.starts.broadcast(r));
       }
       product = _mm256_fmadd_ps(dot, scale, product);
       if constexpr (kHasMin) {
         const __m256 mins = load_eight_f16(of_half + Block::kScaleBytes * kGroupsPerBlock);
-        product = _mm256_fmadd_ps(mins, x.total(r), product);
+        product = _mm256_fmadd_ps(mins, x.sums.broadcast(r), product);
       }
     });
   }
@@ -280,9 +273,9 @@ void expand_strip(const MatmulArgs& args, const ShrunkRows& u, int strip, int ro
     __m256i dots[2][kRows];
     dot_short(group, u.quants + first, g * kGroupCols, dots);
     for_each(products, [&](__m256& product, int h, int r) {
-      const __m256i offset = broadcast_eight(128 * u.sums[first + r][g]);
+      const __m256i start = broadcast_eight(u.starts[first + r][g] * (1 << kQ8StartShift));
       const __m256 scales = load_eight_f16(group.scales + h * kStripRows);
-      const __m256 dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(dots[h][r], offset));
+      const __m256 dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[h][r], start));
       product = _mm256_fmadd_ps(dot, _mm256_mul_ps(scales, broadcast_eight(u.scales[first + r][g])), product);
     });
   }

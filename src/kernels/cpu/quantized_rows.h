@@ -12,10 +12,12 @@ inline QuantizedRows from_row(const QuantizedRows& rows, int64_t row, int cols, 
   if (rows.quants == nullptr) return rows;
   const int64_t padded = round_up(cols, kBlockCols);
   const int64_t group = (row * padded + column) / kGroupCols;
-  QuantizedRows out = {rows.quants + row * padded + column, rows.scales + group, rows.sums + group};
+  QuantizedRows out = {rows.quants + row * padded + column, rows.scales + group, rows.starts + group,
+                       rows.sums + group};
   if (rows.rest != nullptr) {
     out.rest = rows.rest + row * padded + column;
-    out.rest_sums = rows.rest_sums + group;
+    out.rest_starts = rows.rest_starts + group;
+    out.fine_sums = rows.fine_sums + group;
   }
   return out;
 }

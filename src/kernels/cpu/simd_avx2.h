@@ -146,6 +146,9 @@ Ints load_ints(const void* p) {
 Ints mul(Ints a, Ints b) { return {_mm256_mullo_epi32(a.low, b.low), _mm256_mullo_epi32(a.high, b.high)}; }
 Ints bit_and(Ints a, Ints b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }
 Ints bit_xor(Ints a, Ints b) { return {_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)}; }
+Ints shift_left(Ints x, int bits) {
+  return {_mm256_slli_epi32(x.low, bits), _mm256_slli_epi32(x.high, bits)};
+}
 Ints shift_right(Ints x, int bits) {  // zeros in
   return {_mm256_srli_epi32(x.low, bits), _mm256_srli_epi32(x.high, bits)};
 }

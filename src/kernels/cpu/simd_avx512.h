@@ -25,9 +25,12 @@ __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 
 Floats broadcast(float x) { return _mm512_set1_ps(x); }
 Floats load(const float* p) { return _mm512_loadu_ps(p); }
-Floats load_n(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
-void store_n(float* p, Floats x, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
+// What a masked store has written can only be read after it has left for the cache: whole vectors go without.
+Floats load_n(const float* p, int n) { return n == 16 ? load(p) : _mm512_maskz_loadu_ps(first_lanes(n), p); }
+void store_n(float* p, Floats x, int n) {
+  n == 16 ? store(p, x) : _mm512_mask_storeu_ps(p, first_lanes(n), x);
+}
 
 Floats load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
 Floats load_bf16(const void* p) {
@@ -87,6 +90,7 @@ Ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
 Ints mul(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
 Ints bit_and(Ints a, Ints b) { return _mm512_and_si512(a, b); }
 Ints bit_xor(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
+Ints shift_left(Ints x, int bits) { return _mm512_slli_epi32(x, static_cast<unsigned>(bits)); }
 Ints shift_right(Ints x, int bits) { return _mm512_srli_epi32(x, static_cast<unsigned>(bits)); }  // zeros in
 
 // Of 16 x 16 floats: lane j of x[i] and lane i of x[j] change places.

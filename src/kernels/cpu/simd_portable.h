@@ -126,6 +126,7 @@ Ints load_ints(const void* p) { return load_vector<Ints>(p); }
 Ints mul(Ints a, Ints b) { return (Ints)((Bits)a * (Bits)b); }
 Ints bit_and(Ints a, Ints b) { return a & b; }
 Ints bit_xor(Ints a, Ints b) { return a ^ b; }
+Ints shift_left(Ints x, int bits) { return (Ints)((Bits)x << bits); }
 Ints shift_right(Ints x, int bits) { return (Ints)((Bits)x >> bits); }  // zeros in
 
 // Of 16 x 16 floats: lane j of x[i] and lane i of x[j] change places.

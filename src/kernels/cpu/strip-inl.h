@@ -9,10 +9,12 @@ namespace {
 
 constexpr int kGroupsPerBlock = kBlockCols / kGroupCols;
 constexpr int kChains = 4;
-constexpr float kRestStep = 1.0f / kRestSteps;
 // Few rows stream a strip once, from memory: what the hardware fetches ahead by itself reached 0.7 of the
 // read bandwidth of one core, this 0.8 to 0.86.
 constexpr int kPrefetchBytes = 2304;
+
+// The zero point of int8 weights is 128, where QuantizedRows::starts are for one of 8.
+constexpr int kQ8StartShift = 4;
 
 // Start of a rectangle's strip.
 const std::byte* strip_at(const MatmulArgs& args, int strip) {
@@ -55,7 +57,8 @@ constexpr int kExpandRows = 8;
 struct ShrunkRows {
   alignas(64) int8_t quants[kExpandRows][kMaxRank];
   float scales[kExpandRows][kMaxRank / kGroupCols];
-  int32_t sums[kExpandRows][kMaxRank / kGroupCols];
+  int32_t starts[kExpandRows][kMaxRank / kGroupCols];
+  float sums[kExpandRows][kMaxRank / kGroupCols];  // of no use here
 };
 
 // One group of a kQ8Short strip.
